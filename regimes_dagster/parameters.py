@@ -30,6 +30,10 @@ class Parameters(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def _risk_multipliers() -> dict[Regime, float]:
+    return {"STABLE": 0.7, "HIGH_VOL": 1.2, "EXPLOSIVE": 1.8, "EXTREME": 2.5}
+
+
 class VolatilityParameters(Parameters):
     """``[volatility]``: estimator, regime edges (fraction per 24 h), hysteresis and forecast."""
 
@@ -41,18 +45,24 @@ class VolatilityParameters(Parameters):
     )
     window_bars: Hours = Field(24, description="Hourly bars of the estimation window")
     min_bars: Hours = Field(22, description="Valid bars the window needs")
-    hysteresis: Share = Field(0.20, description="Relative margin below the lower edge before a regime is left downwards")
+    hysteresis: Share = Field(
+        0.20, description="Relative margin below the lower edge before a regime is left downwards"
+    )
     down_bars: Hours = Field(3, description="Consecutive bars below that margin before a regime is left downwards")
-    cooldown_h: Hours = Field(6, description="Hours in which a second change to the same regime is recorded, not posted")
+    cooldown_h: Hours = Field(
+        6, description="Hours in which a second change to the same regime is recorded, not posted"
+    )
     threshold_scale: dict[str, Positive] = Field(default_factory=dict, description="Multiplier of the edges per symbol")
     target_daily_vol: Positive = Field(0.02, description="Daily volatility that position_scale aims at")
     har_min_days: Hours = Field(120, description="Days of known rows before the log-HAR forecast is fitted")
     har_max_days: Hours = Field(365, description="Days of known rows that a fit uses at most")
     har_refit: Literal["daily"] = Field("daily", description="How often the forecast model is fitted, at 00:00 UTC")
     seasonal: bool = Field(True, description="Weekday terms in the forecast")
-    flash_wick_ratio: Positive = Field(2.0, description="volatility / close-to-close above which an hour is tagged as a flash wick")
+    flash_wick_ratio: Positive = Field(
+        2.0, description="volatility / close-to-close above which an hour is tagged as a flash wick"
+    )
     risk_multipliers: dict[Regime, Positive] = Field(
-        default_factory=lambda: {"STABLE": 0.7, "HIGH_VOL": 1.2, "EXPLOSIVE": 1.8, "EXTREME": 2.5},
+        default_factory=_risk_multipliers,
         description="Caution (stop-width) factor per regime; never a position multiplier",
     )
 
@@ -79,15 +89,23 @@ class LiquidationParameters(Parameters):
     adaptive_quantile: Share = Field(0.995, description="Quantile of the trailing velocity that the limit is raised to")
     adaptive_lookback_h: Hours = Field(720, description="Hours of trailing velocity history")
     adaptive_min_h: Hours = Field(168, description="Hours of history before the quantile counts")
-    liq_ref_adv_usd: Positive = Field(1e10, description="Median daily perpetual volume at which the USD floors hold in full")
-    symbol_scale: dict[str, Positive] = Field(default_factory=dict, description="Own scale of the USD floors per symbol")
-    side_bias_share: Annotated[float, Field(gt=0.5, le=1)] = Field(0.65, description="Share of one side that makes a cascade one-sided")
+    liq_ref_adv_usd: Positive = Field(
+        1e10, description="Median daily perpetual volume at which the USD floors hold in full"
+    )
+    symbol_scale: dict[str, Positive] = Field(
+        default_factory=dict, description="Own scale of the USD floors per symbol"
+    )
+    side_bias_share: Annotated[float, Field(gt=0.5, le=1)] = Field(
+        0.65, description="Share of one side that makes a cascade one-sided"
+    )
     critical_severity: Positive = Field(1.5, description="velocity / limit from which a cascade is CRITICAL")
     cooldown_h: Hours = Field(12, description="Hours of silence after an episode")
     release_bars: Hours = Field(2, description="Consecutive hours below off_ratio that end an episode")
     off_ratio: Share = Field(0.5, description="Share of the limit below which an hour counts as quiet")
     max_episode_h: Hours = Field(24, description="Hours after which an episode is split")
-    alert_during_warmup: bool = Field(False, description="Raise alerts while the history is shorter than adaptive_min_h")
+    alert_during_warmup: bool = Field(
+        False, description="Raise alerts while the history is shorter than adaptive_min_h"
+    )
     min_coverage: Share = Field(0.9, description="Coverage below which a window does not count")
     zone_lookback_h: Hours = Field(168, description="Hours of liquidations that form the zones")
     zone_half_life_h: Positive = Field(48, description="Half-life of a liquidation's weight, hours")
@@ -144,21 +162,25 @@ class LabelParameters(Parameters):
     risk_multiplier: Annotated[float, Field(ge=0.7, le=2.5)] = Field(description="Caution factor")
 
 
-def _timeframes() -> dict[str, TimeframeParameters]:
-    rows = {
-        "1h": (24, 12, 720, 360, 0.15),
-        "4h": (30, 15, 360, 180, 0.25),
-        "1d": (20, 10, 120, 60, 0.35),
-        "1w": (8, 4, 26, 13, 0.25),
+Timeframe = Literal["1h", "4h", "1d", "1w"]
+
+
+def _timeframes() -> dict[Timeframe, TimeframeParameters]:
+    def row(n: int, m: int, history: int, minimum: int, weight: float) -> TimeframeParameters:
+        return TimeframeParameters(trend_bars=n, vol_bars=m, history_bars=history, history_min=minimum, weight=weight)
+
+    return {
+        "1h": row(24, 12, 720, 360, 0.15),
+        "4h": row(30, 15, 360, 180, 0.25),
+        "1d": row(20, 10, 120, 60, 0.35),
+        "1w": row(8, 4, 26, 13, 0.25),
     }
-    names = ("trend_bars", "vol_bars", "history_bars", "history_min", "weight")
-    return {tf: TimeframeParameters(**dict(zip(names, row, strict=True))) for tf, row in rows.items()}
 
 
 class MultiTimeframeParameters(Parameters):
     """``[multi_timeframe]``: timeframes, confirmation and the classifier."""
 
-    timeframes: dict[Literal["1h", "4h", "1d", "1w"], TimeframeParameters] = Field(
+    timeframes: dict[Timeframe, TimeframeParameters] = Field(
         default_factory=_timeframes, description="Bars and weight per timeframe"
     )
     confirm_threshold: Share = Field(0.70, description="Confidence a confirmed regime must exceed")
@@ -167,14 +189,18 @@ class MultiTimeframeParameters(Parameters):
     cooldown_h: Hours = Field(12, description="Hours of silence after a confirmation")
     week_anchor: Literal["MON"] = Field("MON", description="Day on which a week starts, 00:00 UTC")
     classifier: str | None = Field(None, description="Own classifier, `module:function` taking (price_z, vol_z, heat)")
-    labels: dict[str, LabelParameters] = Field(default_factory=dict, description="Meaning of the labels an own classifier adds")
+    labels: dict[str, LabelParameters] = Field(
+        default_factory=dict, description="Meaning of the labels an own classifier adds"
+    )
 
 
 class CorrelationParameters(Parameters):
     """``[correlation]``: pairs, window, baseline, break rule and leader test."""
 
     pairs: tuple[tuple[str, str], ...] = Field((), description="Pairs beyond the default rule")
-    benchmark: str | None = Field(None, description="Against which every symbol is paired beyond 8 symbols; default the first symbol")
+    benchmark: str | None = Field(
+        None, description="Against which every symbol is paired beyond 8 symbols; default the first symbol"
+    )
     window_h: Hours = Field(72, description="Hours of the correlation")
     min_window_h: Hours = Field(65, description="Valid hours the correlation needs")
     baseline_days: Hours = Field(90, description="Days of the baseline")
@@ -183,7 +209,9 @@ class CorrelationParameters(Parameters):
     min_drop: NonNegative = Field(0.15, description="Fall below the baseline that a break needs")
     off_z: Annotated[float, Field(lt=0)] = Field(-1.0, description="Score above which a break ends")
     release_bars: Hours = Field(3, description="Consecutive hours above off_z that end a break")
-    absolute_threshold: Annotated[float, Field(gt=-1, lt=1)] = Field(-0.5, description="Correlation below which a pair is in opposition")
+    absolute_threshold: Annotated[float, Field(gt=-1, lt=1)] = Field(
+        -0.5, description="Correlation below which a pair is in opposition"
+    )
     critical_z: Annotated[float, Field(lt=0)] = Field(-4.0, description="Score of a CRITICAL break")
     cooldown_h: Hours = Field(24, description="Hours of silence after a break")
     lead_max_lag: Hours = Field(10, description="Lags of the leader test, in bars")

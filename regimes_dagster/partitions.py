@@ -100,7 +100,9 @@ def partition_window(key: str) -> Window:
     except ValueError:
         raise ValueError(f"{key!r} is no partition key; write the first day of a month, e.g. 2024-02-01") from None
     if start.day != 1:
-        raise ValueError(f"{key!r} is no partition key; partitions start on the first of a month, e.g. {start:%Y-%m}-01")
+        raise ValueError(
+            f"{key!r} is no partition key; partitions start on the first of a month, e.g. {start:%Y-%m}-01"
+        )
     return Window(start, next_month(start))
 
 
@@ -142,12 +144,19 @@ def keys_touched(now: pd.Timestamp | datetime, back: timedelta = REVISABLE) -> l
     """Keys of the months in which a row of the last ``back`` before ``now`` may lie (one, or two near an edge)."""
     newest = utc(now).floor("h")
     oldest = newest - back + HOUR
-    return [month.strftime(KEY_FORMAT) for month in _months(month_start(partition_of(oldest)), month_start(partition_of(newest)))]
+    return [
+        month.strftime(KEY_FORMAT)
+        for month in _months(month_start(partition_of(oldest)), month_start(partition_of(newest)))
+    ]
 
 
 def month_edges(window: Window) -> list[pd.Timestamp]:
     """Ends of the partitions inside ``window``, in order, always ending with ``window.end``."""
-    edges = [m for m in _months(next_month(month_start(window.start)), month_start(window.end)) if window.start < m <= window.end]
+    edges = [
+        m
+        for m in _months(next_month(month_start(window.start)), month_start(window.end))
+        if window.start < m <= window.end
+    ]
     if not edges or edges[-1] != window.end:
         edges.append(window.end)
     return edges

@@ -232,7 +232,16 @@ class SourceStatus(Table):
     symbol: str = _symbol()
     state: str = _field(
         "OK, or why the venue does not serve",
-        isin=("OK", "NOT_AVAILABLE", "GEO_BLOCKED", "RATE_LIMITED", "OUTAGE", "UNKNOWN_SYMBOL", "CLOSED", "BAD_RESPONSE"),
+        isin=(
+            "OK",
+            "NOT_AVAILABLE",
+            "GEO_BLOCKED",
+            "RATE_LIMITED",
+            "OUTAGE",
+            "UNKNOWN_SYMBOL",
+            "CLOSED",
+            "BAD_RESPONSE",
+        ),
     )
     last_ok_at: UTC = _ts("Last success", null=True)
     last_error_class: str = _field("Class of the last error", null=True)
@@ -263,8 +272,12 @@ class MarketMetrics(Table):
     funding_interval_hours: float = _field("Hours that rate pays for", "h", null=True, gt=0, le=24)
     funding_venue: str = _venue("Venue of the rate", null=True)
     funding_settled_ts: UTC = _ts("Settlement in force", null=True)
-    long_liq_usd: float = _field("Liquidated longs over the listed venues; null if coverage is unknown", "USD", null=True, ge=0)
-    short_liq_usd: float = _field("Liquidated shorts over the listed venues; null if coverage is unknown", "USD", null=True, ge=0)
+    long_liq_usd: float = _field(
+        "Liquidated longs over the listed venues; null if coverage is unknown", "USD", null=True, ge=0
+    )
+    short_liq_usd: float = _field(
+        "Liquidated shorts over the listed venues; null if coverage is unknown", "USD", null=True, ge=0
+    )
     liq_coverage: float = _field("Covered share of the trailing 30-day venue set", "share", null=True, ge=0, le=1)
     is_simulated: bool = _field("True where any input is simulated")
 
@@ -281,7 +294,9 @@ class VolatilityFeatures(Table):
 
     symbol: str = _symbol()
     ts: UTC = _ts()
-    volatility: float = _field("Published estimator (default Yang-Zhang), 24 h", "fraction per 24 h", null=True, ge=0, le=5)
+    volatility: float = _field(
+        "Published estimator (default Yang-Zhang), 24 h", "fraction per 24 h", null=True, ge=0, le=5
+    )
     volatility_close: float = _field("Close-to-close estimator", "fraction per 24 h", null=True, ge=0)
     volatility_parkinson: float = _field("Parkinson estimator", "fraction per 24 h", null=True, ge=0)
     volatility_gk: float = _field("Garman-Klass estimator", "fraction per 24 h", null=True, ge=0)
@@ -289,13 +304,19 @@ class VolatilityFeatures(Table):
     vol_annualised: float = _field("volatility x sqrt(365)", "fraction per year", null=True, ge=0)
     regime_raw: str = _field("Regime by the edges alone", isin=(*REGIMES, "UNKNOWN"))
     regime: str = _field("Regime with hysteresis", isin=(*REGIMES, "UNKNOWN"))
-    risk_multiplier: float = _field("Caution (stop-width) factor of the regime; not a position multiplier", "x", null=True, gt=0)
+    risk_multiplier: float = _field(
+        "Caution (stop-width) factor of the regime; not a position multiplier", "x", null=True, gt=0
+    )
     position_scale: float = _field("Inverse-volatility position scale", "x", null=True, ge=0.1, le=1.5)
     vol_pctl_90d: float = _field("Weekday-adjusted rank within 90 days", "share", null=True, ge=0, le=1)
-    relative_regime: str = _field("Quintile of that rank", null=True, isin=("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH"))
+    relative_regime: str = _field(
+        "Quintile of that rank", null=True, isin=("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH")
+    )
     vol_forecast_24h: float = _field("Forecast of the next 24 h", "fraction per 24 h", null=True, gt=0)
     forecast_model: str = _field("Model of the forecast", null=True, isin=("HAR", "EWMA"))
-    mean_reversion_prob: float = _field("Trailing share of lower volatility 24 h later in this regime", "share", null=True, ge=0, le=1)
+    mean_reversion_prob: float = _field(
+        "Trailing share of lower volatility 24 h later in this regime", "share", null=True, ge=0, le=1
+    )
     half_life_days: float = _field("Half-life of daily log volatility", "d", null=True, gt=0)
     acf7: float = _field("Autocorrelation of daily log volatility at 7 days", null=True, ge=-1, le=1)
     wick_ratio: float = _field("Yang-Zhang over close-to-close", "x", null=True, ge=0)
@@ -334,7 +355,9 @@ class LiquidationFeatures(Table):
     symbol: str = _symbol()
     ts: UTC = _ts()
     long_liq_usd: float = _field("Liquidated longs of the hour; null below the coverage limit", "USD", null=True, ge=0)
-    short_liq_usd: float = _field("Liquidated shorts of the hour; null below the coverage limit", "USD", null=True, ge=0)
+    short_liq_usd: float = _field(
+        "Liquidated shorts of the hour; null below the coverage limit", "USD", null=True, ge=0
+    )
     total_liq_usd: float = _field("Both sides", "USD", null=True, ge=0)
     coverage: float = _field("Covered share of the venue set", "share", null=True, ge=0, le=1)
     n_venues: Int = _field("Venues with rows in the hour", ge=0)
@@ -344,7 +367,9 @@ class LiquidationFeatures(Table):
     total_4h: float = _field("Sum of the longest window (4 h by default)", "USD", null=True, ge=0)
     velocity_1h: float = _field("Velocity of the last hour", "USD/h", null=True, ge=0)
     velocity_4h: float = _field("Velocity of the longest window", "USD/h", null=True, ge=0)
-    critical_velocity_eff: float = _field("Velocity limit in force at the window of `severity`", "USD/h", null=True, gt=0)
+    critical_velocity_eff: float = _field(
+        "Velocity limit in force at the window of `severity`", "USD/h", null=True, gt=0
+    )
     threshold_eff: float = _field("USD floor in force", "USD", null=True, ge=0)
     threshold_mode: str = _field("Fixed floor, or the symbol's own quantile", isin=("FLOOR", "ADAPTIVE"))
     window_hours: float = _field("Window of the cascade; null if there is none", "h", null=True, gt=0)
