@@ -9,6 +9,7 @@ What does not: Dagster (``definitions.py`` builds its partitions definition from
 and the clock itself.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -96,7 +97,7 @@ def partition_window(key: str) -> Window:
         If the key is not the first day of a month.
     """
     try:
-        start = utc(datetime.strptime(key, KEY_FORMAT).date())
+        start = utc(date.fromisoformat(key))
     except ValueError:
         raise ValueError(f"{key!r} is no partition key; write the first day of a month, e.g. 2024-02-01") from None
     if start.day != 1:
@@ -123,7 +124,7 @@ def keys_window(keys: Iterable[str]) -> Window:
     windows = [partition_window(key) for key in sorted(keys)]
     if not windows:
         raise ValueError("a run needs at least one partition")
-    for left, right in zip(windows, windows[1:], strict=False):
+    for left, right in itertools.pairwise(windows):
         if left.end != right.start:
             raise ValueError(f"the partitions of one run must follow each other; there is a hole after {left}")
     return Window(windows[0].start, windows[-1].end)

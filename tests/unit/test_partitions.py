@@ -1,5 +1,6 @@
 """The window rule: which rows a partition holds, over month ends, leap years and years of ranges."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
@@ -63,7 +64,7 @@ def test_a_range_of_months_has_no_hole_and_no_overlap(first: date, length: int) 
     names = keys_between(first, last)
     windows = [partition_window(name) for name in names]
     whole = keys_window(names)
-    assert all(left.end == right.start for left, right in zip(windows, windows[1:], strict=False))
+    assert all(left.end == right.start for left, right in itertools.pairwise(windows))
     assert sum(len(window.hours()) for window in windows) == len(whole.hours())
     assert whole.start <= utc(first)
     assert utc(last) < whole.end
