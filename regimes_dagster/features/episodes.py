@@ -195,7 +195,7 @@ def run_episodes(
                 i = j
             if i in stops:
                 states[_stamp(first_hour + i - 1)][key] = machine.dump()
-        events.extend((hour, k, *rest) for hour, *rest in machine.events)
+        events.extend((event[0], k, *event[1:]) for event in machine.events)
 
     return Episodes(
         state=STATE_NAMES[codes],
@@ -213,6 +213,14 @@ class _Machine:
         "announced", "close_level", "cooldown_end", "episode_id", "events", "held", "invalid_run", "key", "on_run",
         "onset", "peak", "release_run", "rule", "segment_start", "status", "suppressed",
     )  # fmt: skip
+
+    episode_id: str | None
+    onset: int
+    peak: int
+    segment_start: int
+    close_level: int
+    announced: bool
+    suppressed: str | None
 
     def __init__(self, rule: EpisodeRule, key: str, stored: Mapping[str, Any] | None) -> None:
         self.rule = rule
@@ -338,13 +346,13 @@ class _Machine:
             self.status = IDLE
 
     def _forget(self) -> None:
-        self.episode_id: str | None = None
+        self.episode_id = None
         self.onset = 0
         self.peak = 0
         self.segment_start = 0
         self.close_level = 0
         self.announced = False
-        self.suppressed: str | None = None
+        self.suppressed = None
 
     def _emit(self, hour: int, phase: str, level: int) -> None:
         assert self.episode_id is not None

@@ -1,5 +1,6 @@
 """The episode machine: each rule as a sentence, and equality with a plainly written reference for any input."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,7 +107,8 @@ def test_three_invalid_hours_hold_the_state_and_its_counters() -> None:
 def test_a_fourth_invalid_hour_makes_the_state_unknown() -> None:
     result = run("011?????")
     assert states(result) == "iAAAAAuu"
-    assert result.episode_id[5, 0] is not None and result.episode_id[6, 0] is None
+    assert result.episode_id[5, 0] is not None
+    assert result.episode_id[6, 0] is None
 
 
 @pytest.mark.parametrize(("history", "expected"), [("??1", "uuA"), ("??0", "uui"), ("1", "A")])
@@ -180,7 +182,9 @@ def test_a_checkpoint_after_the_last_hour_means_the_last_hour() -> None:
 def test_no_hours_and_no_keys_give_empty_results_of_the_right_shape() -> None:
     nothing = np.zeros((0, 2), dtype=np.int8)
     result = run_episodes(grid(0), ["A/B", "C/D"], nothing, nothing, nothing, RULE)
-    assert result.state.shape == (0, 2) and result.events.empty and result.states == {}
+    assert result.state.shape == (0, 2)
+    assert result.events.empty
+    assert result.states == {}
     nobody = np.zeros((5, 0), dtype=np.int8)
     assert run_episodes(grid(5), [], nobody, nobody, nobody, RULE).state.shape == (5, 0)
 
@@ -343,7 +347,7 @@ def test_cutting_anywhere_and_resuming_from_json_changes_nothing(
     cuts = sorted(data.draw(st.sets(st.integers(0, n), max_size=4)) | {0, n})
     state: dict[str, Any] | None = None
     pieces = []
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in itertools.pairwise(cuts):
         piece = run_episodes(
             ts[a:b], keys, level[a:b], release[a:b], valid[a:b], rule, state=state, checkpoints=[ts[b - 1]]
         )
