@@ -667,6 +667,7 @@ class Alerts(Table):
     )
     recorded_at: UTC = _ts("Moment the row was written")
     retracted_at: UTC = _ts("Moment a recomputation found that the condition did not hold", null=True)
+    ended_ts: UTC = _ts("Hour in which the episode ended, as last computed; null while it lasts", null=True)
     is_simulated: bool = _field("True for the simulated market")
     config_hash: str = _config_hash()
 
@@ -687,6 +688,7 @@ class AlertDeliveries(Table):
     )
     reason: str = _field("Why it is in that state", null=True)
     attempts: Int = _field("Attempts so far", ge=0)
+    tries: Int = _field("Attempts that count against the retry schedule (an answer 429 does not)", ge=0)
     next_attempt_at: UTC = _ts("Earliest next attempt", null=True)
     lease_until: UTC = _ts("Until when a worker holds the row", null=True)
     first_attempt_at: UTC = _ts("First attempt", null=True)
@@ -694,6 +696,7 @@ class AlertDeliveries(Table):
     delivered_at: UTC = _ts("Moment of the 2xx answer", null=True)
     last_status: Int = _field("HTTP status of the last answer", null=True)
     last_error: str = _field("Class of the last error, redacted", null=True)
+    history: object = _json("The last attempts: moment, status, class of the error, milliseconds", null=True)
     created_at: UTC = _ts("Moment the delivery was planned")
 
     class Config(Table.Config):
@@ -716,6 +719,8 @@ class WebhookEndpoints(Table):
     retry_at: UTC = _ts("Earliest next probe", null=True)
     failing_since: UTC = _ts("First failure of the current row of failures", null=True)
     enabled_at: UTC = _ts("Moment it was first seen in the configuration")
+    last_ok_at: UTC = _ts("Moment of the last 2xx answer", null=True)
+    fingerprint: str = _field("Hash of the whole entry; a change of it enables a disabled endpoint again")
 
     class Config(Table.Config):
         name = "webhook_endpoints"
