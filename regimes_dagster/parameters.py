@@ -22,7 +22,7 @@ Regime = Literal["STABLE", "HIGH_VOL", "EXPLOSIVE", "EXTREME"]
 class Parameters(BaseModel):
     """A section of feature parameters. Unknown keys are refused; instances are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def config_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the canonical JSON of this section."""

@@ -1,0 +1,1 @@
+"""One module per command of `regimes`; `cli.py` imports a module only when its command runs."""
