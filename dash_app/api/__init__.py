@@ -1,0 +1,1 @@
+"""The REST interface: routes, answers, problems, exports and operations endpoints."""
