@@ -127,19 +127,16 @@ def without(document: dict[str, Any], loc: tuple[int | str, ...]) -> None:
 
     Entries of a list of tables stay, without the wrong key, so that the others keep their numbers.
     """
-    steps = [part for part in loc if part != "[key]"]
-    holders: list[tuple[Any, str | int]] = []
+    holder: dict[str, Any] | None = None
+    name = ""
     here: Any = document
-    for part in steps:
-        if (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        ):
-            holders.append((here, part))
+    for part in loc:
+        if isinstance(here, dict) and part in here:
+            holder, name = here, str(part)
+            here = here[part]
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]
         else:
             break
-    while holders:
-        holder, part = holders.pop()
-        if isinstance(holder, dict):
-            holder.pop(part, None)
-            return
+    if holder is not None:
+        holder.pop(name, None)

@@ -208,6 +208,10 @@ class WebhookEntry(Section):
     secret_env: Names = Field((), description="Environment variable (or list of them) that holds the secret")
 
 
+def _usual_severities() -> dict[EventName, Severity]:
+    return {"VOLATILITY_REGIME_CHANGE": "WARNING"}
+
+
 class AlertsSection(Section):
     """``[alerts]``: what is posted, and to whom."""
 
@@ -230,7 +234,7 @@ class AlertsSection(Section):
         6, description="A chat delivery is given up after so many hours of retries"
     )
     min_severity: dict[EventName, Severity] = Field(
-        default_factory=lambda: {"VOLATILITY_REGIME_CHANGE": "WARNING"},
+        default_factory=_usual_severities,
         description="Lowest severity posted, per event; INFO for events not named",
     )
     allow_networks: tuple[IPvAnyNetwork, ...] = Field(
@@ -246,7 +250,7 @@ class DashboardSection(Section):
     port: Port = Field(8050, description="Port to listen on")
     auth: Literal["none", "basic", "proxy"] = Field(
         "none",
-        description="Who may look: `none` only on a loopback address, `basic` user and password, `proxy` a trusted header",
+        description="`none` only on a loopback address, `basic` user and password, `proxy` a trusted header",
     )
     user: str | None = Field(None, description="User name for `basic`")
     password_hash: SecretStr | None = Field(
