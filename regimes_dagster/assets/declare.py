@@ -1,0 +1,45 @@
+"""What every asset of the platform promises, said once.
+
+What belongs here: partitions, backfill policy, owner, storage, tags and the order of groups. What does not: what
+an asset computes (its own module), and when it runs (``schedules.py``).
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from regimes_dagster.settings import Settings
+
+OWNER = "team:regimes"
+
+#: Groups in the order of the data flow; the names sort the same way in the lineage picture.
+RAW, JOINED, FEATURES, OUTBOX = "raw", "market", "features", "alerts"
+
+Declare = Callable[..., Callable[[Callable[..., Any]], dg.AssetsDefinition]]
+
+
+def months(settings: Settings) -> dg.MonthlyPartitionsDefinition:
+    """Calendar months from ``history_start`` to the running one."""
+    return dg.MonthlyPartitionsDefinition(start_date=settings.history_start.strftime("%Y-%m-01"), end_offset=1)
+
+
+def declarer(partitions: dg.MonthlyPartitionsDefinition) -> Declare:
+    """A decorator like ``dagster.asset`` that carries the platform-wide promises."""
+
+    def declare(*, group: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        options.setdefault("kinds", {"postgres", "pandas"})
+        with warnings.catch_warnings():
+            # Still marked beta in Dagster 1.13, with one warning per asset.
+            warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+            return dg.asset(
+                group_name=group,
+                partitions_def=partitions,
+                backfill_policy=dg.BackfillPolicy.single_run(),
+                owners=[OWNER],
+                io_manager_key="warehouse",
+                **options,
+            )
+
+    return declare

@@ -1,0 +1,172 @@
+"""`regimes backfill`: fetch and compute a range of months in one Dagster run, with progress.
+
+What belongs here: the command, and the run in this process that the demo and the tests share. What does not: what
+the run computes.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import click
+
+from regimes_dagster.partitions import keys_between
+
+#: Seconds between lines of progress when the output is no terminal.
+QUIET_EVERY = 10.0
+
+
+@dataclass(frozen=True)
+class BackfillOutcome:
+    """What a run in this process came to.
+
+    Attributes
+    ----------
+    success
+        Whether every step succeeded.
+    run_id
+        Dagster's id of the run; the Dagster UI shows it under Runs.
+    months
+        Number of partitions.
+    seconds
+        Wall time.
+    failed_checks
+        Asset checks that did not pass, as ``asset: description``.
+    error
+        Message of the first failed step, or None.
+    """
+
+    success: bool
+    run_id: str
+    months: int
+    seconds: float
+    failed_checks: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+def run_months(
+    definitions: Any,
+    instance: Any,
+    first: date | str,
+    last: date | str,
+    *,
+    tags: dict[str, str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> BackfillOutcome:
+    """Run the hourly job over every month from ``first`` to ``last`` in this process, as one Dagster run.
+
+    Parameters
+    ----------
+    definitions, instance
+        A ``dagster.Definitions`` and the ``DagsterInstance`` that records the run.
+    progress
+        Called with the asset that ended, how many have ended and how many there are.
+    """
+    from regimes_dagster.jobs import HOURLY, range_tags
+
+    job = definitions.resolve_job_def(HOURLY)
+    steps = len(job.graph.nodes)
+    run_id = str(uuid.uuid4())
+    ended: list[str] = []
+
+    def listen(event: Any) -> None:
+        if getattr(event.dagster_event, "is_step_success", False):
+            ended.append(event.step_key)
+            if progress is not None:
+                progress(event.step_key, len(ended), steps)
+
+    instance.add_event_listener(run_id, listen)
+    start = time.monotonic()
+    result = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        tags={**range_tags(str(first), str(last)), **(tags or {})},
+        raise_on_error=False,
+    )
+    checks = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    failures = [event for event in result.all_events if event.is_step_failure]
+    return BackfillOutcome(
+        success=result.success,
+        run_id=run_id,
+        months=len(keys_between(str(first), str(last))),
+        seconds=time.monotonic() - start,
+        failed_checks=[f"{check.asset_key.to_user_string()}: {check.description}" for check in checks],
+        error=_first_error(failures),
+    )
+
+
+def _first_error(failures: list[Any]) -> str | None:
+    if not failures:
+        return None
+    error = failures[0].event_specific_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{failures[0].step_key}: {error.message.strip()}" if error else failures[0].step_key
+
+
+def _day(context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    if value is None:
+        return None
+    for pattern in ("%Y-%m-%d", "%Y-%m"):
+        try:
+            return datetime.strptime(value, pattern).date()  # noqa: DTZ007 - a calendar day, no moment
+        except ValueError:
+            continue
+    raise click.BadParameter(f"{value!r} is no date; write it as 2024-01-31 or 2024-01")
+
+
+@click.command(name="backfill")
+@click.option("--from", "first", required=True, callback=_day, metavar="DATE", help="First day, e.g. 2023-01-01.")
+@click.option("--to", "last", callback=_day, metavar="DATE", help="Last day, default today.")
+@click.option("--symbols", default="", help="Fetch only these, comma-separated; features are computed for all.")
+@click.option("--refetch", is_flag=True, help="Fetch again what is recorded as complete.")
+def backfill(first: date, last: date | None, symbols: str, refetch: bool) -> None:
+    """Fetch and compute every month from DATE to DATE, in one Dagster run.
+
+    Safe to repeat and to interrupt: a month is replaced as a whole or not at all, and what was fetched completely
+    is not fetched again.
+    """
+    from regimes_dagster.assets.run import REFETCH_TAG, SYMBOLS_TAG
+    from regimes_dagster.definitions import build_defs
+    from regimes_dagster.instance import dagster_instance
+    from regimes_dagster.platform import Platform
+    from regimes_dagster.settings import load_settings
+
+    settings = load_settings()
+    platform = Platform(settings)
+    today = platform.clock.now().date()
+    last = min(last or today, today)
+    if first < settings.history_start:
+        raise click.UsageError(
+            f"--from {first} lies before history_start ({settings.history_start}); "
+            "set history_start in regimes.toml (or REGIMES_HISTORY_START) to an earlier day first"
+        )
+    if last < first:
+        raise click.UsageError(f"--to {last} lies before --from {first}")
+    tags = {SYMBOLS_TAG: symbols} if symbols else {}
+    if refetch:
+        tags[REFETCH_TAG] = "true"
+    months = keys_between(first, last)
+    click.echo(f"{len(months)} months, {months[0][:7]} to {months[-1][:7]}, {', '.join(settings.symbols)}")
+    with dagster_instance(settings) as instance:
+        outcome = run_months(
+            build_defs(settings, platform), instance, first, last, tags=tags, progress=_say_progress
+        )
+    for check in outcome.failed_checks:
+        click.secho(f"  incomplete  {check}", fg="yellow")
+    if not outcome.success:
+        raise click.ClickException(
+            f"the run failed after {outcome.seconds:.0f} s. {outcome.error or ''}\n"
+            f"Nothing half-written was left behind. The Dagster UI shows run {outcome.run_id}; repeat the command when mended."
+        )
+    click.echo(f"Done in {outcome.seconds:.1f} s (run {outcome.run_id[:8]}).")
+    if outcome.failed_checks:
+        raise SystemExit(1)
+
+
+def _say_progress(asset: str, done: int, total: int) -> None:
+    bar = "#" * round(24 * done / total)
+    click.echo(f"  [{bar:<24}] {done:>2}/{total}  {asset}")

@@ -1,0 +1,52 @@
+"""The one Definitions object: read it and you know what exists.
+
+What belongs here: the list of assets, jobs, schedules, sensors, checks and resources. What does not: what any of
+them does.
+"""
+
+import dagster as dg
+
+from regimes_dagster.assets.alerts import alert_assets
+from regimes_dagster.assets.declare import declarer, months
+from regimes_dagster.assets.features import feature_assets
+from regimes_dagster.assets.market import market_assets
+from regimes_dagster.assets.raw import raw_assets
+from regimes_dagster.jobs import EXECUTOR, hourly_job
+from regimes_dagster.platform import Platform
+from regimes_dagster.resources.warehouse import WarehouseIOManager
+from regimes_dagster.schedules import demo_clock, hourly_schedule
+from regimes_dagster.settings import Settings, load_settings
+
+
+def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Definitions:
+    """Everything Dagster runs, from settings alone.
+
+    Parameters
+    ----------
+    settings
+        The validated settings.
+    platform
+        Another platform than the one the settings describe: a test's or a replay's.
+    """
+    platform = platform or Platform(settings)
+    partitions = months(settings)
+    declare = declarer(partitions)
+    return dg.Definitions(
+        assets=[
+            *raw_assets(declare),
+            *market_assets(declare),
+            *feature_assets(declare),
+            *alert_assets(declare),
+        ],
+        jobs=[hourly_job(partitions)],
+        schedules=[hourly_schedule],
+        sensors=[demo_clock] if settings.is_simulated else [],
+        resources={"platform": platform, "warehouse": WarehouseIOManager(platform)},
+        executor=EXECUTOR,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What ``workspace.yaml`` loads."""
+    return build_defs(load_settings())

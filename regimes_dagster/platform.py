@@ -1,0 +1,85 @@
+"""What one process works with: settings, clock, database and sources, each opened on first use.
+
+What belongs here: putting the parts together once, for Dagster, the commands and the tests alike. What does
+not: Dagster itself, and any work.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import pandas as pd
+import sqlalchemy as sa
+
+from regimes_dagster.clock import Clock
+from regimes_dagster.settings import Settings
+from regimes_dagster.sources.protocol import Kind, Source
+from regimes_dagster.storage import Warehouse
+
+SourceFactory = Callable[[Settings, Kind], Sequence[Source]]
+
+
+class Platform:
+    """Settings and everything that follows from them.
+
+    Parameters
+    ----------
+    settings
+        The validated settings.
+    schema
+        Database schema of the tables; a replay works in a scratch schema.
+    sources
+        Builds the sources of a kind; the registry of ``sources/`` unless a test or a replay gives another.
+    clock
+        The platform's clock unless a replay gives its own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        schema: str = "public",
+        sources: SourceFactory | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self.schema = schema
+        self._sources = sources
+        self._clock = clock
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """The database, brought to this release's schema."""
+        from regimes_dagster.database import make_engine
+        from regimes_dagster.instance import database_url
+        from regimes_dagster.migrations import upgrade
+
+        engine = make_engine(database_url(self.settings))
+        upgrade(engine)
+        return engine
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """Frames in and out of the database."""
+        return Warehouse(self.engine, self.schema)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The platform's clock."""
+        return self._clock or Clock(self.engine)
+
+    def newest_hour(self) -> pd.Timestamp:
+        """The newest hour whose bar can be final."""
+        return self.clock.now().floor("h")
+
+    def newest_joined_hour(self) -> pd.Timestamp | None:
+        """Newest joined hour of the configured symbol that is furthest behind; None before the first run."""
+        stamps = self.warehouse.last_stamps("market_metrics", self.settings.symbols)
+        return min(stamps.values(), default=None)
+
+    def sources(self, kind: Kind) -> Sequence[Source]:
+        """The configured sources of a kind, in order."""
+        if self._sources is not None:
+            return self._sources(self.settings, kind)
+        from regimes_dagster.sources.registry import build_sources
+
+        return build_sources(self.settings, kind)

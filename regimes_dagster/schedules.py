@@ -1,0 +1,89 @@
+"""When the platform runs by itself.
+
+What belongs here: the hourly schedule, the demo's clock, and the pure functions that say which months a run must
+cover. What does not: what runs (``jobs.py``).
+"""
+
+import dagster as dg
+import pandas as pd
+
+from regimes_dagster.jobs import HOURLY, range_tags
+from regimes_dagster.partitions import HOUR, REVISABLE, keys_touched
+from regimes_dagster.platform import Platform
+
+#: Who declared the clock while the demo's time moves by itself; see ``commands/demo.py``.
+DEMO_CLOCK = "demo"
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def months_to_run(now: pd.Timestamp, newest_row: pd.Timestamp | None) -> list[str]:
+    """Keys of the months that the hourly run covers.
+
+    Parameters
+    ----------
+    now
+        The platform's moment.
+    newest_row
+        Newest joined hour of the symbol that is furthest behind, or None before the first run.
+
+    Returns
+    -------
+    list of str
+        The months the last three hours touch; after a pause also the months since the newest row.
+    """
+    back = REVISABLE
+    if newest_row is not None:
+        back = max(back, now.floor("h") - newest_row + HOUR)
+    return keys_touched(now, back=back)
+
+
+def _request(platform: Platform, run_key: str) -> dg.RunRequest:
+    months = months_to_run(platform.clock.now(), platform.newest_joined_hour())
+    return dg.RunRequest(run_key=run_key, tags=range_tags(months[0], months[-1]))
+
+
+@dg.schedule(
+    cron_schedule="1 * * * *",
+    job_name=HOURLY,
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="One run a minute after every hour, over the months that the last three hours touch.",
+)
+def hourly_schedule(
+    context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+) -> dg.RunRequest | dg.SkipReason:
+    """Requests the hourly run; its key is the tick's own time, so that no tick is dropped and none doubled."""
+    if platform.clock.declared() is not None:
+        return dg.SkipReason("a demo or replay has declared its own time; it starts its own runs")
+    return _request(platform, context.scheduled_execution_time.isoformat())
+
+
+@dg.sensor(
+    job_name=HOURLY,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Moves the demo's clock: one simulated hour per tick interval, until it reaches wall time.",
+)
+def demo_clock(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.RunRequest | dg.SkipReason:
+    """Advances the declared time by an hour and requests the hourly run for it.
+
+    It waits for the run before it, so that time never outruns the machine.
+    """
+    declared = platform.clock.declared_by(DEMO_CLOCK)
+    if declared is None:
+        return dg.SkipReason("the clock is the system's")
+    if context.instance.get_runs_count(dg.RunsFilter(job_name=HOURLY, statuses=UNFINISHED)):
+        return dg.SkipReason("the run of the hour before has not ended")
+    now = platform.clock.system_now()
+    moment = declared + HOUR
+    if moment >= now.floor("h"):
+        platform.clock.follow_system()
+        return dg.SkipReason("simulated time has reached wall time and follows it from here on")
+    platform.clock.declare(moment, DEMO_CLOCK)
+    return _request(platform, f"demo {moment.isoformat()}")
