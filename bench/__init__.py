@@ -1,0 +1,1 @@
+"""Repeatable benchmarks; never tests. `make bench` runs them all and writes bench/README.md."""
