@@ -398,7 +398,7 @@ class LiquidationZones(Table):
     ts: UTC = _ts()
     side: str = _field("Side of the price", isin=("BELOW", "ABOVE"))
     zone_rank: Int = _field("Rank by liquidated value within the side, from 1", ge=1)
-    kind: str = _field("Kind of zone", isin=("REALISED",))
+    kind: str = _field("Kind of zone", eq="REALISED")
     price_low: float = _field("Lower edge", "quote", gt=0)
     price_center: float = _field("Densest price", "quote", gt=0)
     price_high: float = _field("Upper edge", "quote", gt=0)

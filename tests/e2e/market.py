@@ -424,7 +424,7 @@ def fill(engine: sa.Engine, rows: Frames) -> None:
             if frame.empty:
                 continue
             columns = [column.name for column in tables.table(name).columns]
-            own = frame[columns].copy()
+            own = frame.reindex(columns=columns)  # columns that the market does not know stay null
             for column in tables.table(name).columns:
                 if isinstance(column.type, sa.JSON):
                     own[column.name] = [json.dumps(value, default=str) for value in own[column.name]]
