@@ -121,6 +121,7 @@ def _named_symbols(settings: "Settings") -> Iterator[tuple[Path, str]]:
 def _labels(settings: "Settings", tree: Tree) -> Iterator[Problem]:
     section = settings.multi_timeframe
     path: Path = ("multi_timeframe", "classifier")
+    where: Path
     spec = section.classifier
     if spec is not None:
         module, _, function = spec.partition(":")
@@ -128,9 +129,12 @@ def _labels(settings: "Settings", tree: Tree) -> Iterator[Problem]:
         if not function or not all(word.isidentifier() for word in words):
             message = f'is "{spec}", must name a function as "module:function".'
             yield Problem(dotted(path), tree.origin(path), message)
+    if "UNKNOWN" in section.labels:
+        where = ("multi_timeframe", "labels", "UNKNOWN")
+        yield Problem(dotted(where), tree.origin(where), "cannot be changed: UNKNOWN means that a score is missing.")
     missing = [name for name in ("1h", "4h", "1d", "1w") if name not in section.timeframes]
     if missing:
-        where: Path = ("multi_timeframe", "timeframes")
+        where = ("multi_timeframe", "timeframes")
         yield Problem(dotted(where), tree.origin(where), f"lacks {listed(missing)}; all four timeframes are needed.")
     elif abs(sum(row.weight for row in section.timeframes.values()) - 1) > 1e-9:
         total = sum(row.weight for row in section.timeframes.values())

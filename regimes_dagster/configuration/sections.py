@@ -212,6 +212,11 @@ def _usual_severities() -> dict[EventName, Severity]:
     return {"VOLATILITY_REGIME_CHANGE": "WARNING"}
 
 
+def _over_the_usual(given: dict[EventName, Severity]) -> dict[EventName, Severity]:
+    """Events not named keep their usual severity."""
+    return {**_usual_severities(), **given}
+
+
 class AlertsSection(Section):
     """``[alerts]``: what is posted, and to whom."""
 
@@ -233,7 +238,7 @@ class AlertsSection(Section):
     chat_time_to_live_hours: Annotated[float, Field(gt=0, le=168)] = Field(
         6, description="A chat delivery is given up after so many hours of retries"
     )
-    min_severity: dict[EventName, Severity] = Field(
+    min_severity: Annotated[dict[EventName, Severity], AfterValidator(_over_the_usual)] = Field(
         default_factory=_usual_severities,
         description="Lowest severity posted, per event; INFO for events not named",
     )
