@@ -1,0 +1,253 @@
+"""Hourly spot bars over REST: binanceus, binance (its public data mirror), coinbaseexchange, kraken.
+
+What belongs here: per venue, how one page is asked and what a row of it means. What does not: paging, retries,
+classification, validation, which have files of their own.
+
+Every venue returns the running bar and the library never drops it: bars are kept when they end at or before the
+window's end, which is never after the last full hour. Raw endpoints are asked, because the library's parsed bars
+drop the quote volume, and because no market list needs loading for them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+
+from regimes_dagster.partitions import HOUR, Window
+from regimes_dagster.sources.ccxt_client import Client
+from regimes_dagster.sources.coverage import final_edge, merge, settled_edge, subtract
+from regimes_dagster.sources.frames import from_milliseconds, milliseconds, table_frame
+from regimes_dagster.sources.instruments import spot_id
+from regimes_dagster.sources.paging import Pager
+from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar as a venue gave it; ``quote_volume`` is None where it gives none."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float | None
+
+    @property
+    def ts(self) -> pd.Timestamp:
+        """End of the bar."""
+        return pd.Timestamp(self.open_ms + 3_600_000, unit="ms", tz="UTC").as_unit("us")
+
+
+Ask = Callable[[Client, str, str, Window, pd.Timestamp], list[Bar]]
+
+
+@dataclass(frozen=True)
+class SpotVenue:
+    """What is particular about a venue.
+
+    Attributes
+    ----------
+    page_hours
+        Bars per answer.
+    depth_hours
+        How far back the venue goes whatever is asked; None for all its history.
+    ask
+        Bars of one page.
+    first_after
+        Open time of the first bar at or after a moment, for venues where one call tells that.
+    """
+
+    page_hours: int
+    ask: Ask
+    depth_hours: int | None = None
+    first_after: Callable[[Client, str, str, pd.Timestamp, pd.Timestamp], pd.Timestamp | None] | None = None
+
+
+class SpotSource:
+    """The spot bars of one venue."""
+
+    kinds = frozenset({"ohlcv"})
+    always_read = False
+
+    def __init__(self, client: Client, *, name: str | None = None) -> None:
+        self.client = client
+        self.name = name or client.venue
+        self.venue = SPOT_VENUES[client.venue]
+        self._listed: dict[str, pd.Timestamp] = {}
+
+    def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
+        """Final bars of the window."""
+        if kind != "ohlcv" or not self.client.has("fetchOHLCV"):
+            raise NotAvailable(self.name, symbol, f"it has no {kind}; take it out of [sources] {kind}")
+        spent = self.client.requests
+        wanted = window.until(final_edge(now))
+        beyond = self._beyond(symbol, wanted, now)
+        native = spot_id(self.client.venue, symbol)
+        pager: Pager[Bar] = Pager(
+            ask=lambda page: self.venue.ask(self.client, symbol, native, page, now),
+            stamp=lambda bar: bar.ts,
+            key=lambda bar: bar.open_ms,
+            page=self.venue.page_hours * HOUR,
+            step=HOUR,
+        )
+        rows: list[Bar] = []
+        covered: list[Window] = []
+        unavailable: list[Window] = list(beyond)
+        for part in subtract([wanted], beyond):
+            paged = pager.walk(part, settled_edge(now))
+            rows += paged.rows
+            covered += paged.answered
+            for page in paged.empty:
+                more, known, denied = self._empty(pager, symbol, native, page, now)
+                rows += more
+                covered += known
+                unavailable += denied
+        return Batch(
+            {"ohlcv": self._frame(symbol, rows)},
+            tuple(merge(covered)),
+            tuple(merge(unavailable)),
+            self.client.requests - spent,
+        )
+
+    def _beyond(self, symbol: str, wanted: Window, now: pd.Timestamp) -> list[Window]:
+        """What is known to lie before the venue's depth or the symbol's listing."""
+        edges = [wanted.start]
+        if self.venue.depth_hours is not None:
+            edges.append(now.floor("h") - self.venue.depth_hours * HOUR)
+        if symbol in self._listed:
+            edges.append(self._listed[symbol])
+        edge = min(max(edges), wanted.end)
+        return [Window(wanted.start, edge)] if edge > wanted.start else []
+
+    def _empty(
+        self, pager: Pager[Bar], symbol: str, native: str, page: Window, now: pd.Timestamp
+    ) -> tuple[list[Bar], list[Window], list[Window]]:
+        """An empty page: a fault, a symbol listed later, or a market that stopped. Returns bars, covered, unavailable."""
+        again = pager.walk(page, settled_edge(now))
+        if again.rows:
+            return again.rows, again.answered, again.empty
+        if self.venue.first_after is not None:
+            first = self.venue.first_after(self.client, symbol, native, page.start, now)
+            if first is not None and first < page.end:
+                raise BadResponse(
+                    self.name,
+                    symbol,
+                    f"gives no bars for {page}, yet has one that opens at {first}; the next run asks again",
+                )
+            if first is not None:
+                self._listed[symbol] = first
+                return [], [], [page]
+        if page.end < settled_edge(now):
+            self.client.listing(symbol, native, now)
+            return [], [], [page]
+        # The newest hours without a trade: nothing is claimed, and the next run asks again.
+        self.client.listing(symbol, native, now)
+        return [], [], []
+
+    def _frame(self, symbol: str, bars: Sequence[Bar]) -> pd.DataFrame:
+        bars = sorted(bars, key=lambda bar: bar.open_ms)
+        columns: Mapping[str, Any] = {
+            "venue": self.name,
+            "symbol": symbol,
+            "ts": from_milliseconds([bar.open_ms + 3_600_000 for bar in bars]),
+            "open": [bar.open for bar in bars],
+            "high": [bar.high for bar in bars],
+            "low": [bar.low for bar in bars],
+            "close": [bar.close for bar in bars],
+            "volume": [bar.volume for bar in bars],
+            "quote_volume": [
+                bar.volume * (bar.high + bar.low + bar.close) / 3.0 if bar.quote_volume is None else bar.quote_volume
+                for bar in bars
+            ],
+            "is_simulated": False,
+        }
+        return table_frame("ohlcv", columns)
+
+
+def _opens(page: Window) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Open times of the first and the last bar of a page."""
+    return page.start.ceil("h"), page.end.floor("h") - HOUR
+
+
+def _rows(client: Client, symbol: str, answer: Any, cells: int) -> list[list[Any]]:
+    if not isinstance(answer, list) or any(not isinstance(row, list) or len(row) < cells for row in answer):
+        raise BadResponse(client.venue, symbol, f"the answer is no list of bars (it starts with {str(answer)[:80]!r})")
+    return answer
+
+
+def _bar(client: Client, symbol: str, cells: Sequence[Any]) -> Bar:
+    try:
+        quote = None if cells[6] is None else float(cells[6])
+        return Bar(int(cells[0]), *(float(cell) for cell in cells[1:6]), quote)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as problem:
+        raise BadResponse(
+            client.venue, symbol, f"a bar holds something else than numbers: {str(cells)[:120]}"
+        ) from problem
+
+
+def _binance(client: Client, symbol: str, native: str, page: Window, now: pd.Timestamp) -> list[Bar]:
+    first, last = _opens(page)
+    params = {
+        "symbol": native,
+        "interval": "1h",
+        "startTime": milliseconds(first),
+        "endTime": milliseconds(last),
+        "limit": 1000,
+    }
+    answer = client.ask(symbol, "publicGetKlines", params, now)
+    return [_bar(client, symbol, [*row[:6], row[7]]) for row in _rows(client, symbol, answer, 8)]
+
+
+def _binance_first(
+    client: Client, symbol: str, native: str, moment: pd.Timestamp, now: pd.Timestamp
+) -> pd.Timestamp | None:
+    params = {"symbol": native, "interval": "1h", "startTime": milliseconds(moment), "limit": 1}
+    rows = _rows(client, symbol, client.ask(symbol, "publicGetKlines", params, now), 8)
+    return pd.Timestamp(int(rows[0][0]), unit="ms", tz="UTC").as_unit("us") if rows else None
+
+
+def _coinbase(client: Client, symbol: str, native: str, page: Window, now: pd.Timestamp) -> list[Bar]:
+    first, last = _opens(page)
+    stamps = {"start": f"{first:%Y-%m-%dT%H:%M:%SZ}", "end": f"{last:%Y-%m-%dT%H:%M:%SZ}"}
+    answer = client.ask(symbol, "publicGetProductsIdCandles", {"id": native, "granularity": 3600} | stamps, now)
+    # Newest first; cells: time in seconds, low, high, open, close, volume.
+    rows = _rows(client, symbol, answer, 6)
+    return [_bar(client, symbol, [_seconds(client, symbol, r[0]), r[3], r[2], r[1], r[4], r[5], None]) for r in rows]
+
+
+def _kraken(client: Client, symbol: str, native: str, page: Window, now: pd.Timestamp) -> list[Bar]:
+    # Whatever `since` says, only the last 720 bars are given, the running one included.
+    since = milliseconds(page.start) // 1000 - 1
+    answer = client.ask(symbol, "publicGetOHLC", {"pair": native, "interval": 60, "since": since}, now)
+    result = answer.get("result") if isinstance(answer, dict) else None
+    lists = [value for key, value in result.items() if key != "last"] if isinstance(result, dict) else []
+    if len(lists) != 1:
+        raise BadResponse(client.venue, symbol, f"the answer holds no bars (it starts with {str(answer)[:80]!r})")
+    bars = []
+    for row in _rows(client, symbol, lists[0], 7):
+        bar = _bar(client, symbol, [_seconds(client, symbol, row[0]), row[1], row[2], row[3], row[4], row[6], None])
+        # Cell 5 is the volume-weighted average price; bars without a trade have 0 there and no volume.
+        bars.append(Bar(bar.open_ms, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.volume * float(row[5])))
+    return bars
+
+
+def _seconds(client: Client, symbol: str, value: Any) -> int:
+    try:
+        return int(value) * 1000
+    except (TypeError, ValueError) as problem:
+        raise BadResponse(client.venue, symbol, f"a bar has {value!r} for its time") from problem
+
+
+SPOT_VENUES: Mapping[str, SpotVenue] = {
+    "binanceus": SpotVenue(1000, _binance, first_after=_binance_first),
+    "binance": SpotVenue(1000, _binance, first_after=_binance_first),
+    "coinbaseexchange": SpotVenue(300, _coinbase),
+    "kraken": SpotVenue(720, _kraken, depth_hours=719),
+}
+
+#: Longest pause between two bars of a market that is alive, for messages and checks.
+QUIET = timedelta(hours=3)

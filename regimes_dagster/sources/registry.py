@@ -1,0 +1,55 @@
+"""From names in ``[sources]`` to source objects.
+
+What belongs here: which class serves which name for which kind. What does not: settings (``settings.py``) and
+anything that asks a venue.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from regimes_dagster.partitions import Window, utc
+from regimes_dagster.sources.ccxt_client import Sleep, client_for
+from regimes_dagster.sources.ccxt_spot import SPOT_VENUES, SpotSource
+from regimes_dagster.sources.files import FilesSource
+from regimes_dagster.sources.protocol import Batch, Kind, NotAvailable, Source
+from regimes_dagster.sources.simulated import SimulatedSource
+
+if TYPE_CHECKING:
+    from regimes_dagster.settings import Settings
+
+
+class NotServed:
+    """Stands for a name that cannot serve a kind: it says so when asked, and never keeps the platform from starting."""
+
+    kinds: frozenset[str] = frozenset()
+    always_read = False
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self.why = why
+
+    def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
+        """Always raises NotAvailable."""
+        raise NotAvailable(self.name, symbol, self.why)
+
+
+def build_sources(settings: "Settings", kind: Kind, *, sleep: Sleep = time.sleep) -> list[Source]:
+    """The sources of ``kind`` in the configured order; venues share one client per process."""
+    return [_source(settings, kind, name, sleep) for name in settings.sources.of(kind)]
+
+
+def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source:
+    if name == "files":
+        if settings.sources.files.path is None:
+            return NotServed(name, "no folder is named; set [sources.files] path to the folder with your files")
+        return FilesSource(settings.sources.files.path)
+    if name == "simulated":
+        simulated = settings.sources.simulated
+        start = simulated.start if simulated.start is not None else settings.history_start
+        return SimulatedSource(simulated.seed, utc(start), gaps=simulated.gaps)
+    options = settings.sources.ccxt_options(name)
+    if kind == "ohlcv" and name in SPOT_VENUES:
+        return SpotSource(client_for(name, options, sleep=sleep))
+    return NotServed(name, f"it does not serve {kind} here; take it out of [sources] {kind} or run `regimes probe`")
