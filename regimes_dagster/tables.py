@@ -45,6 +45,21 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
     "alert_requests": (("state", "requested_at"),),
 }
 
+#: The column by which a table's rows belong to a window, where it is not ``ts``; None: it has none.
+TIME_COLUMNS: dict[str, str | None] = {
+    "funding_predictions": "observed_at",
+    "source_coverage": "end_ts",
+    "source_status": None,
+    "volatility_models": "fit_ts",
+    "stale_partitions": None,
+    "platform_clock": None,
+    "signal_evidence": "period_end",
+    "alert_deliveries": None,
+    "webhook_endpoints": None,
+    "alert_silences": None,
+    "alert_requests": None,
+}
+
 #: (table, columns) -> referred table; its primary key has the same column names.
 FOREIGN_KEYS: dict[tuple[str, tuple[str, ...]], str] = {("alert_deliveries", ("alert_id",)): "alerts"}
 
@@ -70,6 +85,12 @@ def table(name: str) -> sa.Table:
         raise KeyError(f"there is no table {name!r}; the tables are {', '.join(sorted(metadata.tables))}") from None
 
 
+def time_column(name: str) -> str | None:
+    """The column by which the table's rows belong to a window, or None if they belong to none."""
+    table(name)
+    return TIME_COLUMNS.get(name, "ts")
+
+
 def is_json(column: ModelColumn) -> bool:
     """True for a structured column, stored as jsonb and held as Python objects."""
     return (column.metadata or {}).get("sql") == "jsonb"
@@ -93,10 +114,12 @@ def sql_type(column: ModelColumn) -> sa.types.TypeEngine[Any]:
     dtype = str(column.dtype)
     if dtype.startswith("datetime64"):
         return TIMESTAMP(timezone=True)
+    # Collation C: the order of Python and pandas on every server, and the fastest comparison.
+    text = sa.Text(collation="C")
     types: dict[str, sa.types.TypeEngine[Any]] = {
         "float64": DOUBLE_PRECISION(),
-        "string[pyarrow]": sa.Text(),
-        "str": sa.Text(),
+        "string[pyarrow]": text,
+        "str": text,
         "bool": sa.Boolean(),
         "boolean": sa.Boolean(),
         "Int64": sa.BigInteger(),
