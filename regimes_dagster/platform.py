@@ -73,8 +73,13 @@ class Platform:
 
     def newest_joined_hour(self) -> pd.Timestamp | None:
         """Newest joined hour of the configured symbol that is furthest behind; None before the first run."""
-        stamps = self.warehouse.last_stamps("market_metrics", self.settings.symbols)
-        return min(stamps.values(), default=None)
+        newest = self.warehouse.newest("market_metrics", by="symbol", where={"symbol": self.settings.symbols})
+        return newest["ts"].min() if len(newest) else None
+
+    def first_hours(self, table: str) -> dict[str, pd.Timestamp]:
+        """Per configured symbol the oldest stamp of a table; symbols without rows are left out."""
+        oldest = self.warehouse.oldest(table, by="symbol", where={"symbol": self.settings.symbols})
+        return dict(zip(oldest["symbol"], oldest["ts"], strict=True))
 
     def sources(self, kind: Kind) -> Sequence[Source]:
         """The configured sources of a kind, in order."""

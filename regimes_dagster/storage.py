@@ -154,12 +154,20 @@ class Warehouse:
         pd.DataFrame
             Columns ``by`` (if given), ``ts`` (UTC), ``rows``.
         """
+        return self._edge("max", table, by, where)
+
+    def oldest(self, table: str, *, by: str | None = None, where: Mapping[str, Values] | None = None) -> pd.DataFrame:
+        """The oldest stamp and the number of rows; otherwise as ``newest``."""
+        return self._edge("min", table, by, where)
+
+    def _edge(self, edge: str, table: str, by: str | None, where: Mapping[str, Values] | None) -> pd.DataFrame:
         stamp = tables.time_column(table)
         if stamp is None:
             raise KeyError(f"{table} has no time column")
         conditions, parameters = self._conditions(table, None, None, where)
-        query = sql.SQL("SELECT {by}max({ts}), count(*) FROM {table}{where}{group}").format(
+        query = sql.SQL("SELECT {by}{edge}({ts}), count(*) FROM {table}{where}{group}").format(
             by=sql.SQL("{}, ").format(sql.Identifier(by)) if by else sql.SQL(""),
+            edge=sql.SQL(edge),
             ts=sql.Identifier(stamp),
             table=self._name(table),
             where=sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),

@@ -54,13 +54,13 @@ def postgres() -> Iterator[EmbeddedServer]:
 @pytest.fixture
 def database_url(postgres: EmbeddedServer) -> Iterator[str]:
     """SQLAlchemy URL of a fresh, migrated, empty database; dropped after the test."""
-    yield from _fresh_database(postgres, _TEMPLATE)
+    yield from fresh_database(postgres, _TEMPLATE)
 
 
 @pytest.fixture
 def empty_database_url(postgres: EmbeddedServer) -> Iterator[str]:
     """SQLAlchemy URL of a database without any table."""
-    yield from _fresh_database(postgres, "template1")
+    yield from fresh_database(postgres, "template1")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def acceptance() -> Path:
     return folder
 
 
-def _fresh_database(server: EmbeddedServer, template: str) -> Iterator[str]:
+def fresh_database(server: EmbeddedServer, template: str = _TEMPLATE) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_numbers)}"
     _execute(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield server.url(name)

@@ -37,7 +37,7 @@ def market_assets(declare: Declare) -> list[dg.AssetsDefinition]:
             funding_rates.read(back=lookback()),
             liquidations.read(back=lookback()),
             window=window,
-            first_hours=platform.warehouse.first_stamps("ohlcv", platform.settings.symbols),
+            first_hours=platform.first_hours("ohlcv"),
             venues=venues,
         )
 

@@ -4,14 +4,17 @@ What belongs here: which windows a run asks the sources for, and how what could 
 not: how a venue is asked (``sources/``) and how rows are stored (``resources/warehouse.py``).
 """
 
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
 import dagster as dg
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetExecutionContext, MaterializeResult
 
 from regimes_dagster.assets.declare import RAW, Declare
 from regimes_dagster.assets.run import refetch_wanted, run_window, symbols_of
 from regimes_dagster.platform import Platform
-from regimes_dagster.resources.warehouse import RawResult
-from regimes_dagster.sources.ingest import Ingested, ingest
+from regimes_dagster.resources.warehouse import Written
+from regimes_dagster.sources.ingest import Ingested, Progress, combine, stream
 from regimes_dagster.sources.protocol import Kind
 from regimes_dagster.storage import Write
 
@@ -19,6 +22,13 @@ from regimes_dagster.storage import Write
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 CHECK = "all_symbols_fetched"
+
+#: A batch of fetched steps is written when it has so many rows or has been collected for so long.
+BATCH_ROWS = 20_000
+BATCH_SECONDS = 10.0
+
+#: How often a long fetch says how far it is.
+PROGRESS_SECONDS = 5.0
 
 
 def raw_assets(declare: Declare) -> list[dg.AssetsDefinition]:
@@ -55,46 +65,77 @@ def _check(asset: str) -> AssetCheckSpec:
 
 
 def _fetch(context: AssetExecutionContext, platform: Platform, kind: Kind) -> MaterializeResult:
-    """One incremental fetch of a kind over the run's window."""
+    """One incremental fetch of a kind over the run's window, written as it comes in."""
     symbols = symbols_of(context, platform.settings)
-    fetched = ingest(
+    warehouse = platform.warehouse
+    steps = stream(
         kind,
         window=run_window(context, platform),
         now=platform.clock.now(),
         sources=platform.sources(kind),
         symbols=symbols,
-        coverage=platform.warehouse.read("source_coverage", where={"kind": kind}),
+        coverage=warehouse.read("source_coverage", where={"kind": kind}),
+        statuses=warehouse.read("source_status", where={"kind": kind}),
         refetch=refetch_wanted(context),
+        progress=_progress(context),
     )
-    for symbol, failure in fetched.failures.items():
+    failures: dict[str, str] = {}
+    requests = 0
+    for batch in _batches(kind, steps):
+        warehouse.write(_writes(batch))
+        failures |= batch.failures
+        requests += batch.requests
+        for note in batch.notes:
+            context.log.info(f"[MKT] {note}")
+    for symbol, failure in failures.items():
         context.log.warning(f"[MKT] {kind} {symbol}: {failure}")
     return MaterializeResult(
-        value=RawResult(_writes(fetched)),
-        check_results=[_verdict(fetched, len(symbols))],
-        metadata={
-            "requests": fetched.requests,
-            "failed_symbols": dg.MetadataValue.json(fetched.failures),
-            "venues": ", ".join(sorted({str(venue) for frame in fetched.rows.values() for venue in frame["venue"].unique()})),
-        },
+        value=Written(),
+        check_results=[_verdict(failures, len(symbols))],
+        metadata={"requests": requests, "failed_symbols": dg.MetadataValue.json(failures)},
     )
+
+
+def _batches(kind: Kind, steps: Iterable[Ingested]) -> Iterator[Ingested]:
+    """Steps put together until they are worth a transaction: a killed fetch loses at most one batch."""
+    pending: list[Ingested] = []
+    since = time.monotonic()
+    for step in steps:
+        pending.append(step)
+        rows = sum(len(frame) for step in pending for frame in step.rows.values())
+        if rows >= BATCH_ROWS or time.monotonic() - since >= BATCH_SECONDS:
+            yield combine(kind, pending)
+            pending, since = [], time.monotonic()
+    if pending:
+        yield combine(kind, pending)
 
 
 def _writes(fetched: Ingested) -> list[Write]:
-    writes = [Write(table, frame, fetched.scopes.get(table, [])) for table, frame in fetched.rows.items()]
     return [
-        *writes,
-        Write("source_coverage", fetched.coverage, []),
-        Write("source_status", fetched.statuses, []),
+        *(Write(table, frame, fetched.scopes.get(table, ())) for table, frame in fetched.rows.items()),
+        Write("source_coverage", fetched.coverage),
+        Write("source_status", fetched.statuses),
     ]
 
 
-def _verdict(fetched: Ingested, asked: int) -> AssetCheckResult:
-    failed = len(fetched.failures)
+def _progress(context: AssetExecutionContext) -> Progress:
+    last = time.monotonic()
+
+    def say(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            context.log.info(f"[MKT] {done} of {total}: {what}")
+
+    return say
+
+
+def _verdict(failures: Mapping[str, str], asked: int) -> AssetCheckResult:
     return AssetCheckResult(
         check_name=CHECK,
-        passed=not failed,
+        passed=not failures,
         # Never blocking: the other symbols go on, and an outage must not stop the features.
-        severity=AssetCheckSeverity.ERROR if failed == asked else AssetCheckSeverity.WARN,
-        description="; ".join(f"{symbol}: {failure}" for symbol, failure in fetched.failures.items()) or None,
-        metadata={"failed": failed, "asked": asked},
+        severity=AssetCheckSeverity.ERROR if len(failures) == asked else AssetCheckSeverity.WARN,
+        description="; ".join(f"{symbol}: {failure}" for symbol, failure in failures.items()) or None,
+        metadata={"failed": len(failures), "asked": asked},
     )
