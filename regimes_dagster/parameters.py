@@ -61,6 +61,9 @@ class VolatilityParameters(Parameters):
     flash_wick_ratio: Positive = Field(
         2.0, description="volatility / close-to-close above which an hour is tagged as a flash wick"
     )
+    suspect_wick_ratio: Positive = Field(
+        2.5, description="Volatility of one venue over the median of three or more above which it is taken for a bad tick"
+    )
     risk_multipliers: dict[Regime, Positive] = Field(
         default_factory=_risk_multipliers,
         description="Caution (stop-width) factor per regime; never a position multiplier",

@@ -1,0 +1,206 @@
+"""The volatility feature: from hourly bars to the rows, events and states of ``volatility_features``.
+
+What belongs here: the guide's three entry points. What does not: the steps behind them (``volatility_estimators.py``,
+``volatility_measures.py``, ``volatility_hysteresis.py``, ``volatility_models.py``, ``volatility_rows.py``).
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from regimes_dagster.features.result import (
+    UTC_US,
+    FeatureResult,
+    StoredState,
+    checkpoints_within,
+    events_frame,
+    require_sorted,
+    states_frame,
+)
+from regimes_dagster.features.volatility_estimators import HOUR_US, hour_numbers
+from regimes_dagster.features.volatility_forecast import LONG_BARS
+from regimes_dagster.features.volatility_hysteresis import REGIME_NAMES
+from regimes_dagster.features.volatility_measures import METRIC_COLUMNS, PRICES, measure, metric_columns, stamps
+from regimes_dagster.features.volatility_models import models_by_symbol, models_frame
+from regimes_dagster.features.volatility_rows import (
+    FEATURE,
+    ROW_COLUMNS,
+    compute_rows,
+    outlook_columns,
+    outlook_of,
+    window_rows,
+)
+from regimes_dagster.parameters import VolatilityParameters
+from regimes_dagster.partitions import Window, utc
+
+#: Symbols whose arrays are held at once: 300 symbols x 1 year would otherwise take over a gigabyte.
+SYMBOLS_AT_ONCE = 24
+
+OUTLOOK_COLUMNS = (
+    "symbol", "ts", "vol_forecast_24h", "forecast_model", "vol_pctl_90d", "relative_regime", "half_life_days", "acf7",
+    *(f"reversion_{name}" for name in REGIME_NAMES),
+)  # fmt: skip
+
+
+def lookback(params: VolatilityParameters) -> timedelta:
+    """History before the first hour to compute: a year of rows for the model and its longest window, from the midnight
+    before that hour.
+    """
+    return timedelta(days=params.har_max_days + 1, hours=max(LONG_BARS))
+
+
+def compute_volatility_metrics(
+    market: pd.DataFrame, params: VolatilityParameters, *, venue_bars: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Volatility per symbol and hour and its regime by the edges alone, without memory.
+
+    Parameters
+    ----------
+    market
+        Rows of ``market_metrics`` (symbol, ts, open, high, low, close, ohlcv_venue), sorted by symbol and ts.
+    venue_bars
+        Rows of ``ohlcv`` of every venue, for the bad-tick guard; without them ``suspect_wick`` is False.
+
+    Returns
+    -------
+    DataFrame
+        symbol, ts, volatility and the four other estimators (fraction per 24 h, null below ``min_bars``),
+        vol_annualised, regime_raw, wick_ratio, suspect_wick, flash_wick, quality; one row per row given.
+    """
+    require_sorted(market, PRICES)
+    parts = []
+    for chunk in _chunks(market):
+        hours = hour_numbers(chunk["ts"])
+        measured = measure(chunk, int(hours.min()), int(hours.max()), params, venue_bars)
+        for k, symbol in enumerate(measured.bars.symbols):
+            rows = np.flatnonzero(measured.bars.present[:, k])
+            parts.append(pd.DataFrame({"symbol": symbol, **metric_columns(measured, k, rows, params)}))
+    return _together(parts, METRIC_COLUMNS)
+
+
+def analyze_volatility_persistence(
+    market: pd.DataFrame, params: VolatilityParameters, *, window: Window, models: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Forecast, persistence and relative standing of volatility.
+
+    Parameters
+    ----------
+    market
+        As in ``compute_volatility_metrics``, reaching back ``lookback(params)`` before the window.
+    models
+        Rows of ``volatility_models``; what they lack is fitted, what they hold is used as it is.
+
+    Returns
+    -------
+    tuple
+        Rows in the window (symbol, ts, vol_forecast_24h, forecast_model, vol_pctl_90d, relative_regime,
+        half_life_days, acf7 and one ``reversion_<REGIME>`` per regime), and the models fitted now.
+    """
+    require_sorted(market, PRICES)
+    market = market[market["ts"] <= window.end]
+    stored = models_by_symbol(models, params.config_hash())
+    fitted: list[tuple[str, dict[int, dict[str, Any]]]] = []
+    parts = []
+    for chunk in _chunks(market):
+        hours = hour_numbers(chunk["ts"])
+        measured = measure(chunk, int(hours.min()), int(hours.max()), params, None)
+        for k, symbol in enumerate(measured.bars.symbols):
+            rows = window_rows(measured.bars, k, window)
+            outlook = outlook_of(measured, k, rows, params, stored.get(symbol, {}))
+            fitted.append((symbol, outlook.fitted))
+            shares = {f"reversion_{name}": outlook.reversion[:, i] for i, name in enumerate(REGIME_NAMES)}
+            ts = stamps(measured.bars.hours[rows])
+            parts.append(pd.DataFrame({"symbol": symbol, "ts": ts, **outlook_columns(outlook), **shares}))
+    return _together(parts, OUTLOOK_COLUMNS), models_frame(fitted, params.config_hash())
+
+
+def compute_volatility_features(
+    market: pd.DataFrame,
+    params: VolatilityParameters,
+    *,
+    window: Window,
+    state: StoredState | None = None,
+    checkpoints: Sequence[pd.Timestamp] | None = None,
+    models: pd.DataFrame | None = None,
+    venue_bars: pd.DataFrame | None = None,
+) -> FeatureResult:
+    """Rows of ``volatility_features``, VOLATILITY_REGIME_CHANGE events, states and newly fitted models.
+
+    Parameters
+    ----------
+    market
+        Rows of ``market_metrics`` sorted by symbol and ts: every row after ``state.ts - lookback(params)`` (without
+        state: every row there is) up to the end of the window. Later rows are ignored.
+    window
+        Rows and events returned; must not begin before ``state.ts``.
+    state
+        Machines after ``state.ts``; a symbol that it lacks starts from its own earliest row.
+    checkpoints
+        Hours after which states are returned; default the month edges of the window.
+    models
+        Rows of ``volatility_models`` to use; only absent ones (symbol, midnight, this configuration) are fitted.
+    venue_bars
+        Rows of ``ohlcv`` of every venue, for the bad-tick guard; without them ``suspect_wick`` is False.
+
+    Returns
+    -------
+    FeatureResult
+        A transition is an episode of (symbol, target regime), closed when the regime leaves the target. The same target
+        again within ``cooldown_h`` is on record with the suppressed reason COOLDOWN.
+
+    Raises
+    ------
+    ValueError
+        If the rows are unsorted, or the window begins before the state.
+    """
+    require_sorted(market, PRICES)
+    if state is not None and window.start < state.ts:
+        raise ValueError(
+            f"the window {window} begins before the stored state of {state.ts}; use the state at or before its start"
+        )
+    market = market[market["ts"] <= window.end]
+    config_hash = params.config_hash()
+    newest = None if market.empty else market["ts"].max()
+    wanted = checkpoints_within(window, newest, checkpoints)
+    stored_models = models_by_symbol(models, config_hash)
+
+    rows: list[pd.DataFrame] = []
+    events: list[dict[str, Any]] = []
+    states: dict[pd.Timestamp, dict[str, dict[str, Any]]] = {moment: {} for moment in wanted}
+    fitted: list[tuple[str, dict[int, dict[str, Any]]]] = []
+    last_hour = 0 if newest is None else utc(newest).value // (HOUR_US * 1000)
+    for chunk in _chunks(market):
+        first_hour = int(hour_numbers(chunk["ts"]).min())
+        if state is not None:
+            # Hours between the state and the first row are missing hours, and count as such.
+            first_hour = min(first_hour, state.ts.value // (HOUR_US * 1000) + 1)
+        measured = measure(chunk, first_hour, last_hour, params, venue_bars)
+        part = compute_rows(measured, params, window, state, wanted, stored_models)
+        rows.extend(part.rows)
+        events.extend(part.events)
+        fitted.extend(part.fitted)
+        for moment in wanted:
+            states[moment].update(part.states[moment])
+    return FeatureResult(
+        rows={FEATURE: _together(rows, ROW_COLUMNS)},
+        events=events_frame(events),
+        states=states_frame(FEATURE, config_hash, states),
+        models=models_frame(fitted, config_hash),
+    )
+
+
+def _chunks(market: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Some symbols at a time: nothing in this feature depends on another symbol."""
+    symbols = market["symbol"].unique()
+    for first in range(0, len(symbols), SYMBOLS_AT_ONCE):
+        yield market[market["symbol"].isin(symbols[first : first + SYMBOLS_AT_ONCE])]
+
+
+def _together(parts: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    parts = [part for part in parts if len(part)]
+    if parts:
+        return pd.concat(parts, ignore_index=True)[list(columns)]
+    return pd.DataFrame({name: pd.Series(dtype=UTC_US if name == "ts" else object) for name in columns})
