@@ -119,6 +119,8 @@ def annotation_of(model: type[BaseModel], path: Path) -> Any:
 def from_text(text: str, annotation: Any) -> Any:
     """The value that the text of a variable stands for; text that does not fit stays text and is refused later."""
     text = text.strip()
+    if text.casefold() == "none" and type(None) in get_args(_without_annotated(annotation)):
+        return None
     base = plain_type(annotation)
     origin = get_origin(base) or base
     if origin is bool:
@@ -155,6 +157,10 @@ def plain_type(annotation: Any) -> Any:
             annotation = options[0]
         else:
             return annotation
+
+
+def _without_annotated(annotation: Any) -> Any:
+    return _without_annotated(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
 
 
 def _number(text: str, *, whole: bool) -> Any:

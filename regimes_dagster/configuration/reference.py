@@ -31,7 +31,8 @@ An environment variable wins over the file. Its name is `REGIMES_`, then section
 underscores between levels: `REGIMES_LIQUIDATION__CASCADE_THRESHOLD_USD=750000`. Lists are comma-separated or JSON,
 tables are JSON: `REGIMES_SYMBOLS=BTC/USDT,ETH/USDT`, `REGIMES_VOLATILITY__THRESHOLD_SCALE='{"SOL/USDT": 1.5}'`.
 Options of ccxt keep their own spelling: `REGIMES_SOURCES__CCXT__BINANCEUS__rateLimit=150`. An empty variable counts as
-unset; an unknown one is an error. A `.env` file beside `regimes.toml` is read too; real variables win over it.
+unset, `none` clears an optional key that the file sets (`DB_URL=none`), and an unknown variable is an error. A `.env`
+file beside `regimes.toml` is read too; real variables win over it.
 """
 
 _WEBHOOKS = """
@@ -111,7 +112,8 @@ def _sections(schema: Schema, root: Schema, path: tuple[str, ...]) -> Iterator[s
 
 def _about(schema: Schema) -> str:
     text = " ".join(str(schema.get("description", "")).split())
-    return text.partition(": ")[2].capitalize() if text.startswith("``[") else text
+    text = text.partition(": ")[2] if text.startswith("``[") else text
+    return text[:1].upper() + text[1:]
 
 
 def _table(schema: Schema, root: Schema, path: tuple[str, ...], *, variables: bool = True) -> Iterator[str]:
