@@ -166,3 +166,15 @@ def on_grid(rows: pd.DataFrame, column: str, grid: HourlyGrid) -> Floats:
     keep = (row_of >= 0) & (hours >= 0) & (hours < len(grid.ts))
     out[row_of[keep], hours[keep]] = rows[column].to_numpy(dtype=np.float64, na_value=np.nan)[keep]
     return out
+
+
+def hour_stamps(hours: Ints) -> pd.DatetimeIndex:
+    """UTC stamps from hours since 1970; NaT for negative ones."""
+    micros = np.where(hours >= 0, hours * HOUR_US, np.iinfo(np.int64).min)
+    return pd.DatetimeIndex(micros.view("datetime64[us]")).tz_localize("UTC")
+
+
+def whole_numbers(values: npt.NDArray[Any], missing: Bools | None = None) -> pd.arrays.IntegerArray:
+    """Nullable integers; null where ``missing``."""
+    mask = np.zeros(len(values), dtype=bool) if missing is None else missing
+    return pd.arrays.IntegerArray(values.astype(np.int64), mask)

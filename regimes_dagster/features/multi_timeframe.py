@@ -16,7 +16,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from regimes_dagster.features.episodes import EpisodeRule, Episodes, run_episodes
-from regimes_dagster.features.hourly_grid import HOUR_US, HourlyGrid, hour_number, on_grid, text_column, to_grid
+from regimes_dagster.features.hourly_grid import (
+    HOUR_US,
+    HourlyGrid,
+    hour_number,
+    hour_stamps,
+    on_grid,
+    text_column,
+    to_grid,
+    whole_numbers,
+)
 from regimes_dagster.features.market_heat import HEAT_H, market_heat, volume_ratio
 from regimes_dagster.features.regime_labels import (
     ALARMING,
@@ -186,7 +195,10 @@ def _compute_part(
     since = _since(votes.primary, grid.first_hour + begin, stored, labels)
     keys = [f"{grid.symbols[k]}:{family}" for k in rows for family in CONFIRMABLE]
     episodes = _confirmations(grid.ts[begin:], keys, votes, params, labels, stored, rows, grid, stops)
-    return _Part(grid, rows, begin, names, heat, scores, raw, seen, bands, votes, since, keys, episodes, labels)
+    weights = {str(name): params.timeframes[name].weight for name in names}
+    return _Part(
+        grid, rows, begin, names, weights, heat, scores, raw, seen, bands, votes, since, keys, episodes, labels
+    )
 
 
 def _since(
@@ -248,6 +260,7 @@ class _Part:
     symbols: list[int]
     begin: int
     names: Sequence[str]
+    weights: Mapping[str, float]
     heat: Floats
     scores: dict[str, HourlyScores]
     raw: dict[str, Codes]
@@ -271,7 +284,7 @@ class _Part:
 
         data: dict[str, Any] = {
             "symbol": np.array(self.grid.symbols, dtype=object)[np.asarray(self.symbols)[series]],
-            "ts": _stamps(hours[column]),
+            "ts": hour_stamps(hours[column]),
         }
         absent = np.full(len(series), np.nan)
         for column_name in ("price_z", "vol_z"):
@@ -285,19 +298,19 @@ class _Part:
                 data[f"{prefix}_{name}"] = text_column(code, names)
         for name in BAR_HOURS:
             close = pick(self.scores[name].bar_close) if name in self.scores else np.full(len(series), -1)
-            data[f"bar_close_{name}"] = _stamps(close)
+            data[f"bar_close_{name}"] = hour_stamps(close)
         state, episode = self._published()
         data |= {
             "heat": pick(self.heat),
             "primary_regime": text_column(primary, names),
-            "family": _integers(pick(votes.family)),
+            "family": whole_numbers(pick(votes.family)),
             "confidence": pick(votes.confidence),
             "confidence_weighted": pick(votes.confidence_weighted),
-            "n_timeframes": _integers(pick(votes.n_timeframes)),
+            "n_timeframes": whole_numbers(pick(votes.n_timeframes)),
             "long_bias": pick(votes.long_bias),
             "risk_multiplier": pick(votes.risk_multiplier),
             "emoji": text_column(primary, [label.emoji for label in self.labels.labels]),
-            "hours_in_regime": _integers(hours[column] - pick(self.since), missing=primary == 0),
+            "hours_in_regime": whole_numbers(hours[column] - pick(self.since), missing=primary == 0),
             "quality": text_column(
                 (pick(votes.n_timeframes) >= MIN_TIMEFRAMES).astype(np.int8), ("INSUFFICIENT", "OK")
             ),
@@ -386,7 +399,7 @@ class _Part:
                         "price_z": _number(self.scores[name].price_z[i, t]),
                         "vol_z": _number(self.scores[name].vol_z[i, t]),
                         "raw": self.labels.names[self.raw[name][i, t]],
-                        "weight": params.timeframes[name].weight,
+                        "weight": self.weights[name],
                     }
                     for name in self.names
                 },
@@ -417,17 +430,6 @@ def _rank(state: npt.NDArray[np.object_]) -> npt.NDArray[np.int8]:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _integers(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pd.arrays.IntegerArray:
-    mask = np.zeros(len(values), dtype=bool) if missing is None else missing
-    return pd.arrays.IntegerArray(values.astype(np.int64), mask)
-
-
-def _stamps(hours: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
-    """UTC stamps from hours since 1970; NaT for negative ones."""
-    micros = np.where(hours >= 0, hours * HOUR_US, np.iinfo(np.int64).min)
-    return pd.DatetimeIndex(micros.view("datetime64[us]")).tz_localize("UTC")
 
 
 def _empty() -> pd.DataFrame:

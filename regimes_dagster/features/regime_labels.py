@@ -26,7 +26,7 @@ Classifier = Callable[[float, float, float], tuple[str, float]]
 
 @dataclass(frozen=True)
 class Label:
-    """A regime label; ``family`` is -1 bear, 0 neutral, 1 bull, ``risk_multiplier`` a caution factor, no position size."""
+    """A regime label; ``family`` is -1 bear, 0 neutral, 1 bull, ``risk_multiplier`` a caution factor, no size."""
 
     name: str
     emoji: str
