@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Secret
 
-from regimes_dagster.configuration.problems import Path, Problem, nearest
+from regimes_dagster.configuration.problems import Path, Problem, did_you_mean, nearest
 from regimes_dagster.configuration.reading import CONFIG_VARIABLE, Tree
 from regimes_dagster.vocabulary import WEBHOOK_VARIABLES
 
@@ -66,7 +66,7 @@ def apply_environment(model: type[BaseModel], environ: Mapping[str, str], tree: 
         if name in GUIDE_VARIABLES:
             path: Path | None = GUIDE_VARIABLES[name]
         elif name.startswith("WEBHOOKS_") and name not in WEBHOOK_VARIABLES:
-            problems.append(_unknown(name, "", (*WEBHOOK_VARIABLES, "WEBHOOKS_ENABLED"), name))
+            problems.append(_no_variable(name, (*WEBHOOK_VARIABLES, "WEBHOOKS_ENABLED")))
             continue
         elif not name.startswith(PREFIX) or name in OTHER_VARIABLES or name.startswith(INTERNAL_PREFIX):
             continue
@@ -88,7 +88,7 @@ def find_key(model: type[BaseModel], name: str, problems: list[Problem]) -> Path
     parts = name.removeprefix(PREFIX).split("__")
     path: list[str] = []
     here: Any = model
-    for place, part in enumerate(parts):
+    for part in parts:
         kind, keys, inner = _children(here)
         stem = PREFIX + "".join(f"{known.upper()}__" for known in path)
         if kind == "leaf":
@@ -99,8 +99,7 @@ def find_key(model: type[BaseModel], name: str, problems: list[Problem]) -> Path
         if kind == "free" and match is None and part:
             match = part.lower() if path[-1:] == ["ccxt"] else part
         if match is None:
-            whole = [*path, part] if place < len(parts) - 1 or not path else path
-            problems.append(_unknown(name, part, keys, stem, ".".join(whole)))
+            problems.append(_no_key(name, part, keys, ".".join(path)))
             return None
         path.append(match)
         here = inner[match] if match in inner else inner.get("*")
@@ -194,16 +193,17 @@ def _children(annotation: Any) -> tuple[str, tuple[str, ...], dict[str, Any]]:
     return "leaf", (), {}
 
 
-def _unknown(name: str, part: str, keys: Iterable[str], stem: str, path: str = "") -> Problem:
+def _no_variable(name: str, known: Iterable[str]) -> Problem:
+    known = tuple(known)
+    return Problem("", name, f"is not a known variable. Known: {', '.join(known)}.", did_you_mean(name, known))
+
+
+def _no_key(name: str, part: str, keys: Iterable[str], section: str) -> Problem:
     keys = tuple(keys)
-    if not path:
-        close = nearest(name, keys)
-        return Problem(
-            "", name, f"is not a known variable. Known: {', '.join(keys)}.", close and f'Did you mean "{close}"?'
-        )
-    others = tuple(other.removeprefix(PREFIX) for other in OTHER_VARIABLES) if stem == PREFIX else ()
+    stem = PREFIX + "".join(f"{level.upper()}__" for level in section.split(".") if level)
+    others = () if section else tuple(other.removeprefix(PREFIX) for other in OTHER_VARIABLES)
     close = nearest(part, (*keys, *others))
-    what = "a section or key" if stem == PREFIX else f"a key of [{path.rpartition('.')[0] or path}]"
+    what = f"a key of [{section}]" if section else "a section or key"
     return Problem(
         "",
         name,

@@ -28,7 +28,10 @@ from regimes_dagster.configuration.reading import Tree
 def explain(error: ValidationError, model: type[BaseModel], tree: Tree) -> list[Problem]:
     """One problem per mistake, in the order of the file."""
     found = []
-    for details in error.errors(include_url=False):
+    every = error.errors(include_url=False)
+    for details in every:
+        if details["type"] == "too_short" and len(every) > 1:
+            continue  # its items are wrong, and named for themselves
         path = tuple(part for part in details["loc"] if part != "[key]")
         found.append(_problem(details, path, "[key]" in details["loc"], model, tree))
     return found

@@ -6,6 +6,7 @@ of files (``settings.py``, ``reading.py``), and what a webhook entry means (``we
 """
 
 import re
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -178,7 +179,7 @@ class SourcesSection(Section):
     def ccxt_options(self, venue: str) -> dict[str, Any]:
         """Copy of the constructor options of a venue; empty if none are configured."""
         options = self.ccxt.get(venue)
-        return dict(options.get_secret_value()) if options is not None else {}
+        return deepcopy(options.get_secret_value()) if options is not None else {}
 
     @property
     def is_simulated(self) -> bool:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -26,7 +27,7 @@ LITTLE_SPACE, NO_SPACE = 2 * 1024**3, 256 * 1024**2
 PACKAGES = ("dagster", "dagster-postgres", "dagster-webserver", "dash", "pandas", "pandera", "sqlalchemy", "ccxt")
 
 
-def python_version(version: Sequence[int]) -> Finding:
+def python_version(version: Sequence[Any]) -> Finding:
     """Python is new enough."""
     text = ".".join(str(part) for part in version[:3])
     if tuple(version[:2]) < OLDEST_PYTHON:
@@ -61,9 +62,7 @@ def home_folder(home: Path) -> Iterator[Finding]:
         yield fail("home folder", f"{home} is not a folder", "Move it away, or set home (REGIMES_HOME).")
         return
     if not os.access(home, os.W_OK | os.X_OK):
-        yield fail(
-            "home folder", f"{home} is not writable by this user", f"Run as its owner, or: chown -R $USER {home}"
-        )
+        yield fail("home folder", f"{home} is not writable by this user", f"Run as its owner, or chown {home}.")
         return
     # Passing through (o+x) is not reading: the embedded server needs it where it runs as an account of its own.
     if home.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~(stat.S_IXGRP | stat.S_IXOTH):
@@ -134,7 +133,7 @@ def dagster_file(places: Sequence[Path]) -> Finding:
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         return fail("Dagster home", f"no dagster.yaml in {places[0].parent}", "Copy it there from the project.")
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     try:
         content = yaml.safe_load(found.read_text(encoding="utf-8"))
@@ -153,7 +152,7 @@ def dagster_file(places: Sequence[Path]) -> Finding:
     return ok("Dagster home", str(found))
 
 
-def machine(settings: Settings, version: Sequence[int]) -> Iterator[Finding]:
+def machine(settings: Settings, version: Sequence[Any]) -> Iterator[Finding]:
     """Every check of this file."""
     yield python_version(version)
     yield packages()

@@ -23,7 +23,7 @@ OVERDUE = timedelta(minutes=15)
 
 def daemon(connection: sa.Connection, system_now: datetime, schema: str = "dagster") -> Finding:
     """The Dagster daemon beats: without it no hourly run starts and no alert is posted."""
-    action = "Start it: regimes up (or: regimes dagster-daemon run, where you run Dagster yourself)"
+    action = "Start it: regimes up"
     if not _has_table(connection, schema, "daemon_heartbeats"):
         return warn("Dagster daemon", "has never run on this database", action)
     table = sa.table("daemon_heartbeats", sa.column("daemon_type"), sa.column("timestamp"), schema=schema)
