@@ -8,8 +8,10 @@ model, only the rows that changed, deleting only what the given scopes allow. Wh
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -26,6 +28,11 @@ Values = str | Sequence[str]
 
 #: Above so many rows the planner is told about the incoming rows before they are compared with the stored ones.
 _ANALYZE_ABOVE = 2_000
+
+#: Tables up to this size are counted; the size of larger ones is estimated.
+_COUNT_BELOW = 1_000_000
+
+_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -147,17 +154,17 @@ class Warehouse:
         return rows_as_csv.decode(table, names, text)
 
     def newest(self, table: str, *, by: str | None = None, where: Mapping[str, Values] | None = None) -> pd.DataFrame:
-        """The newest stamp and the number of rows, of the whole table or per value of column ``by``.
+        """The newest stamp of the whole table, or per value of column ``by``.
 
         Returns
         -------
         pd.DataFrame
-            Columns ``by`` (if given), ``ts`` (UTC), ``rows``.
+            Columns ``by`` (if given) and ``ts`` (UTC); values without rows are left out.
         """
         return self._edge("max", table, by, where)
 
     def oldest(self, table: str, *, by: str | None = None, where: Mapping[str, Values] | None = None) -> pd.DataFrame:
-        """The oldest stamp and the number of rows; otherwise as ``newest``."""
+        """The oldest stamp; otherwise as ``newest``."""
         return self._edge("min", table, by, where)
 
     def _edge(self, edge: str, table: str, by: str | None, where: Mapping[str, Values] | None) -> pd.DataFrame:
@@ -165,22 +172,66 @@ class Warehouse:
         if stamp is None:
             raise KeyError(f"{table} has no time column")
         conditions, parameters = self._conditions(table, None, None, where)
-        query = sql.SQL("SELECT {by}{edge}({ts}), count(*) FROM {table}{where}{group}").format(
-            by=sql.SQL("{}, ").format(sql.Identifier(by)) if by else sql.SQL(""),
-            edge=sql.SQL(edge),
-            ts=sql.Identifier(stamp),
+        names = {"edge": sql.SQL(edge), "ts": sql.Identifier(stamp), "table": self._name(table)}
+        if by is not None and where is not None and list(where) == [by]:
+            # One step in the index per value; grouping would read the whole table.
+            query = sql.SQL(
+                "SELECT v, (SELECT {edge}({ts}) FROM {table} WHERE {by} = v) FROM unnest(%s::text[]) AS v"
+            ).format(**names, by=sql.Identifier(by))
+            parameters = [sorted(set(_several(where[by])))]
+        else:
+            query = sql.SQL("SELECT {by}{edge}({ts}) FROM {table}{where}{group}").format(
+                **names,
+                by=sql.SQL("{}, ").format(sql.Identifier(by)) if by else sql.SQL(""),
+                where=sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),
+                group=sql.SQL(" GROUP BY 1 ORDER BY 1") if by else sql.SQL(""),
+            )
+        with clear_errors(self.engine.url), self.engine.connect() as connection, _cursor(connection) as cursor:
+            found = [row for row in cursor.execute(query, parameters).fetchall() if row[-1] is not None]
+        frame = pd.DataFrame(found, columns=[*([by] if by else []), "ts"])
+        return frame.astype({"ts": "datetime64[us, UTC]"})
+
+    def distinct(
+        self,
+        table: str,
+        column: str,
+        *,
+        window: Window | None = None,
+        where: Mapping[str, Values] | None = None,
+    ) -> list[str]:
+        """Sorted values of a text column."""
+        self._known(table, column)
+        conditions, parameters = self._conditions(table, window, None, where)
+        query = sql.SQL("SELECT DISTINCT {column} FROM {table}{where}").format(
+            column=sql.Identifier(column),
             table=self._name(table),
             where=sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL(""),
-            group=sql.SQL(" GROUP BY 1 ORDER BY 1") if by else sql.SQL(""),
         )
         with clear_errors(self.engine.url), self.engine.connect() as connection, _cursor(connection) as cursor:
-            found = cursor.execute(query, parameters).fetchall()
-        frame = pd.DataFrame(found, columns=[*([by] if by else []), "ts", "rows"])
-        return frame.astype({"ts": "datetime64[us, UTC]"})
+            return sorted(str(row[0]) for row in cursor.execute(query, parameters).fetchall() if row[0] is not None)
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection on which the project's tables mean those of this warehouse's schema."""
+        with clear_errors(self.engine.url), self.engine.connect() as connection:
+            yield connection.execution_options(schema_translate_map={None: self.schema})
+
+    def row_count(self, table: str) -> int:
+        """Rows of the table; the planner's estimate above a million, where counting takes long."""
+        estimate = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+        with clear_errors(self.engine.url), self.engine.connect() as connection, _cursor(connection) as cursor:
+            name = self._name(table).as_string(cursor)
+            guess = int((cursor.execute(estimate, (name,)).fetchone() or (0,))[0])
+            if guess > _COUNT_BELOW:
+                return guess
+            counted = cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(self._name(table))).fetchone()
+        return int((counted or (0,))[0])
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    def write(self, writes: Sequence[Write]) -> dict[str, WriteCounts]:
+    def write(
+        self, writes: Sequence[Write], *, also: Callable[[sa.Connection], None] | None = None
+    ) -> dict[str, WriteCounts]:
         """Write all frames, or none: everything is validated first, then written in one transaction.
 
         Rows that are stored as they are stay untouched. Two writers of the same table and month take turns. A
@@ -190,6 +241,9 @@ class Warehouse:
         ----------
         writes : sequence of Write
             Several for the same table must not overlap in their scopes.
+        also : callable, optional
+            Called once in the same transaction, after the locks are held and before any row changes, with a
+            connection on which the project's tables mean those of this warehouse's schema.
 
         Returns
         -------
@@ -207,6 +261,8 @@ class Warehouse:
         counts: dict[str, WriteCounts] = defaultdict(WriteCounts)
         with clear_errors(self.engine.url), self.engine.begin() as connection, _cursor(connection) as cursor:
             self._lock(cursor, prepared)
+            if also is not None:
+                also(connection.execution_options(schema_translate_map={None: self.schema}))
             for number, (write, outside) in enumerate(prepared):
                 counts[write.table] += self._store(cursor, f"incoming_{number}", write, outside)
         return dict(counts)
@@ -385,9 +441,10 @@ def _months(write: Write) -> set[int]:
         return {-1}
     months: set[int] = set()
     for scope in write.scopes:
-        first, last = scope.window.start, scope.window.end
+        # Midnight of the first belongs to the month before, as everywhere (partitions.py).
+        first, last = scope.window.start, scope.window.end - _TICK
         months.update(range(first.year * 12 + first.month, last.year * 12 + last.month + 1))
     if not write.scopes and not write.frame.empty:
-        stamps = write.frame[stamp].dropna()
+        stamps = write.frame[stamp].dropna() - _TICK
         months.update((stamps.dt.year * 12 + stamps.dt.month).unique().tolist())
     return months or {-1}
