@@ -216,7 +216,7 @@ _CLIENTS_LOCK = threading.Lock()
 
 
 def client_for(venue: str, options: Mapping[str, Any] | None = None, *, sleep: Sleep = time.sleep) -> Client:
-    """The process's client of a venue; a second call with the same options gives the same one, so that its limiter holds."""
+    """The process's client of a venue; the same options give the same client, so that its limiter holds."""
     key = (venue, json.dumps(options or {}, sort_keys=True, default=str))
     with _CLIENTS_LOCK:
         if key not in _CLIENTS:

@@ -10,7 +10,6 @@ drop the quote volume, and because no market list needs loading for them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -126,7 +125,7 @@ class SpotSource:
     def _empty(
         self, pager: Pager[Bar], symbol: str, native: str, page: Window, now: pd.Timestamp
     ) -> tuple[list[Bar], list[Window], list[Window]]:
-        """An empty page: a fault, a symbol listed later, or a market that stopped. Returns bars, covered, unavailable."""
+        """An empty page: a fault, a later listing, or a market that stopped. Gives bars, covered, unavailable."""
         again = pager.walk(page, settled_edge(now))
         if again.rows:
             return again.rows, again.answered, again.empty
@@ -182,7 +181,8 @@ def _rows(client: Client, symbol: str, answer: Any, cells: int) -> list[list[Any
 def _bar(client: Client, symbol: str, cells: Sequence[Any]) -> Bar:
     try:
         quote = None if cells[6] is None else float(cells[6])
-        return Bar(int(cells[0]), *(float(cell) for cell in cells[1:6]), quote)  # type: ignore[arg-type]
+        opened, high, low, close, volume = (float(cell) for cell in cells[1:6])
+        return Bar(int(cells[0]), opened, high, low, close, volume, quote)
     except (TypeError, ValueError) as problem:
         raise BadResponse(
             client.venue, symbol, f"a bar holds something else than numbers: {str(cells)[:120]}"
@@ -248,6 +248,3 @@ SPOT_VENUES: Mapping[str, SpotVenue] = {
     "coinbaseexchange": SpotVenue(300, _coinbase),
     "kraken": SpotVenue(720, _kraken, depth_hours=719),
 }
-
-#: Longest pause between two bars of a market that is alive, for messages and checks.
-QUIET = timedelta(hours=3)

@@ -120,7 +120,8 @@ def retry_after(headers: Mapping[str, str], now: pd.Timestamp | None = None) -> 
 def _limited(venue: str, symbol: str, answer: Answer | None, now: pd.Timestamp | None) -> RateLimited:
     wait = retry_after(answer.headers if answer is not None else {}, now)
     return RateLimited(
-        venue, symbol, f"asked too often; the venue wants a pause of {wait:.0f} s. Raise rateLimit in [sources.ccxt.{venue}] if it comes back",
+        venue, symbol, f"asked too often; the venue wants a pause of {wait:.0f} s. If it comes back, "
+        f"raise rateLimit in [sources.ccxt.{venue}]",
         retry_after=wait,
     )  # fmt: skip
 
