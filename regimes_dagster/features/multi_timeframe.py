@@ -2,7 +2,7 @@
 
 What belongs here: the order of the steps, the memory between hours, rows, states and events. What does not: bars
 and scores (``timeframe_bars.py``), heat (``market_heat.py``), labels and dead-band (``regime_labels.py``), votes
-(``regime_votes.py``), the episode rules (``episodes.py``).
+(``regime_votes.py``), what a message says (``regime_messages.py``), the episode rules (``episodes.py``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +38,7 @@ from regimes_dagster.features.regime_labels import (
 )
 from regimes_dagster.features.regime_labels import classify_regime as classify_regime
 from regimes_dagster.features.regime_labels import classify_regime_simple as classify_regime_simple
+from regimes_dagster.features.regime_messages import EVENT_TYPE, FEATURE, WARNING_LEVEL, Snapshot, confirmation_message
 from regimes_dagster.features.regime_votes import MIN_TIMEFRAMES, Votes, count_votes
 from regimes_dagster.features.result import (
     UTC_US,
@@ -59,8 +60,6 @@ from regimes_dagster.features.timeframe_bars import (
 from regimes_dagster.parameters import MultiTimeframeParameters
 from regimes_dagster.partitions import HOUR, Window
 
-FEATURE = "regimes"
-EVENT_TYPE = "REGIME_CONFIRMED"
 #: Columns of ``market_metrics`` that are read; ``ohlcv_venue`` marks changes of venue.
 MARKET_COLUMNS = ("symbol", "ts", "close", "quote_volume", "ohlcv_venue")
 #: Column of ``funding_features`` that enters heat.
@@ -69,7 +68,6 @@ FUNDING_COLUMNS = ("symbol", "ts", "funding_z_score")
 CONFIRMABLE = (-1, 1)
 #: Symbols that are computed at a time: bounds memory, does not change a figure.
 _CHUNK = 48
-_WARNING_LEVEL = 2
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
@@ -195,10 +193,7 @@ def _compute_part(
     since = _since(votes.primary, grid.first_hour + begin, stored, labels)
     keys = [f"{grid.symbols[k]}:{family}" for k in rows for family in CONFIRMABLE]
     episodes = _confirmations(grid.ts[begin:], keys, votes, params, labels, stored, rows, grid, stops)
-    weights = {str(name): params.timeframes[name].weight for name in names}
-    return _Part(
-        grid, rows, begin, names, weights, heat, scores, raw, seen, bands, votes, since, keys, episodes, labels
-    )
+    return _Part(grid, rows, begin, names, heat, scores, raw, seen, bands, votes, since, keys, episodes, labels)
 
 
 def _since(
@@ -240,7 +235,7 @@ def _confirmations(
         faded = ~(votes.share >= params.release)
     for i, family in enumerate(CONFIRMABLE):
         on = agreed & (votes.family == family)
-        level[:, i :: len(CONFIRMABLE)] = np.where(on, np.where(alarming, _WARNING_LEVEL, 1), 0).T
+        level[:, i :: len(CONFIRMABLE)] = np.where(on, np.where(alarming, WARNING_LEVEL, 1), 0).T
         release[:, i :: len(CONFIRMABLE)] = (faded | (votes.family != family)).T
     memory = {
         f"{grid.symbols[k]}:{family}": state["episodes"][str(family)]
@@ -260,7 +255,6 @@ class _Part:
     symbols: list[int]
     begin: int
     names: Sequence[str]
-    weights: Mapping[str, float]
     heat: Floats
     scores: dict[str, HourlyScores]
     raw: dict[str, Codes]
@@ -353,71 +347,26 @@ class _Part:
         for event in found[window.mask(found["ts"])].to_dict("records"):
             i = index[event["key"]] // len(CONFIRMABLE)
             column = self.grid.column_of(event["ts"]) - self.begin
-            yield self._event(event, i, column, params, config_hash)
+            yield confirmation_message(event, self._snapshot(i, column), params, config_hash)
 
-    def _event(
-        self, event: Mapping[Any, Any], i: int, t: int, params: MultiTimeframeParameters, config_hash: str
-    ) -> dict[str, Any]:
-        votes = self.votes
-        symbol = self.grid.symbols[self.symbols[i]]
-        primary = self.labels.names[votes.primary[i, t]]
-        n = int(votes.n_timeframes[i, t])
-        confidence = _number(votes.confidence[i, t])
-        agreeing = 0 if confidence is None else round(confidence * n)
-        ended = event["phase"] == "CLOSE"
-        headline = "Regime Confirmation Ended" if ended else "Regime Confirmed"
-        bias = "bullish" if event["key"].endswith(":1") else "bearish"
-        return {
-            "feature": FEATURE,
-            "episode_id": event["episode_id"],
-            "phase": event["phase"],
-            "level": event["level"],
-            "event_type": EVENT_TYPE,
-            "key": event["key"],
-            "symbol": symbol,
-            "asset_pair": None,
-            "ts": event["ts"],
-            "onset_ts": event["onset_ts"],
-            "severity": "WARNING" if event["peak"] >= _WARNING_LEVEL else "INFO",
-            "title": f"{headline} - {symbol}",
-            "description": f"The {bias} confirmation ended; the primary regime is {primary}"
-            if ended
-            else f"{primary}: {agreeing} of {n} timeframes are {bias}",
-            "source": "REGIME",
-            "data": {
-                "primary_regime": primary,
-                "confidence": confidence,
-                "confidence_weighted": _number(votes.confidence_weighted[i, t]),
-                "regimes": {name: self.labels.names[self.seen[name][i, t]] for name in self.names},
-                "long_bias": _number(votes.long_bias[i, t]),
-                "risk_multiplier": _number(votes.risk_multiplier[i, t]),
-                "heat": _number(self.heat[i, t]),
-            },
-            "explain": {
-                "inputs": {
-                    name: {
-                        "price_z": _number(self.scores[name].price_z[i, t]),
-                        "vol_z": _number(self.scores[name].vol_z[i, t]),
-                        "raw": self.labels.names[self.raw[name][i, t]],
-                        "weight": self.weights[name],
-                    }
-                    for name in self.names
-                },
-                "terms": {
-                    "family": int(votes.family[i, t]),
-                    "votes": agreeing,
-                    "n_timeframes": n,
-                    "weight_share": _number(votes.share[i, t]),
-                },
-                "thresholds": {
-                    "confidence": params.confirm_threshold,
-                    "weight_share": params.confirm_threshold,
-                    "release": params.release,
-                },
-            },
-            "suppressed_reason": event["suppressed_reason"],
-            "config_hash": config_hash,
-        }
+    def _snapshot(self, i: int, t: int) -> Snapshot:
+        votes, names = self.votes, self.labels.names
+        return Snapshot(
+            symbol=self.grid.symbols[self.symbols[i]],
+            primary=names[votes.primary[i, t]],
+            regimes={name: names[self.seen[name][i, t]] for name in self.names},
+            raw={name: names[self.raw[name][i, t]] for name in self.names},
+            price_z={name: float(self.scores[name].price_z[i, t]) for name in self.names},
+            vol_z={name: float(self.scores[name].vol_z[i, t]) for name in self.names},
+            family=int(votes.family[i, t]),
+            n_timeframes=int(votes.n_timeframes[i, t]),
+            confidence=float(votes.confidence[i, t]),
+            confidence_weighted=float(votes.confidence_weighted[i, t]),
+            share=float(votes.share[i, t]),
+            long_bias=float(votes.long_bias[i, t]),
+            risk_multiplier=float(votes.risk_multiplier[i, t]),
+            heat=float(self.heat[i, t]),
+        )
 
 
 def _rank(state: npt.NDArray[np.object_]) -> npt.NDArray[np.int8]:
@@ -426,10 +375,6 @@ def _rank(state: npt.NDArray[np.object_]) -> npt.NDArray[np.int8]:
     for name, value in order.items():
         rank[state == name] = value
     return rank
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _empty() -> pd.DataFrame:
