@@ -25,6 +25,7 @@ from regimes_dagster.features.volatility_forecast import LONG_BARS
 from regimes_dagster.features.volatility_hysteresis import REGIME_NAMES
 from regimes_dagster.features.volatility_measures import METRIC_COLUMNS, PRICES, measure, metric_columns, stamps
 from regimes_dagster.features.volatility_models import models_by_symbol, models_frame
+from regimes_dagster.features.volatility_persistence import RANK_HOURS
 from regimes_dagster.features.volatility_rows import (
     FEATURE,
     ROW_COLUMNS,
@@ -46,10 +47,12 @@ OUTLOOK_COLUMNS = (
 
 
 def lookback(params: VolatilityParameters) -> timedelta:
-    """History before the first hour to compute: a year of rows for the model and its longest window, from the midnight
-    before that hour.
+    """History before the first hour to compute: the rows of a model fitted at the midnight before it, with their longest
+    window (395 days at the defaults), or the 90 days of the rank, whichever is longer; and that day.
     """
-    return timedelta(days=params.har_max_days + 1, hours=max(LONG_BARS))
+    model = timedelta(days=params.har_max_days, hours=max(LONG_BARS))
+    rank = timedelta(hours=RANK_HOURS + 2 * params.window_bars)
+    return max(model, rank) + timedelta(days=1)
 
 
 def compute_volatility_metrics(
