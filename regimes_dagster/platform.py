@@ -49,18 +49,24 @@ class Platform:
     @cached_property
     def engine(self) -> sa.Engine:
         """The database, brought to this release's schema."""
-        from regimes_dagster.database import make_engine
-        from regimes_dagster.instance import database_url
-        from regimes_dagster.migrations import upgrade
+        from regimes_dagster.instance import open_engine
 
-        engine = make_engine(database_url(self.settings))
-        upgrade(engine)
-        return engine
+        return open_engine(self.settings)
 
     @cached_property
     def warehouse(self) -> Warehouse:
         """Frames in and out of the database."""
         return Warehouse(self.engine, self.schema)
+
+    @property
+    def tables_engine(self) -> sa.Engine:
+        """The database for statements on ``tables.py``, in this platform's schema."""
+        return self.engine.execution_options(schema_translate_map={None: self.schema})
+
+    @property
+    def posts_alerts(self) -> bool:
+        """False in a scratch schema: a replay records alerts and plans no deliveries."""
+        return self.schema == "public"
 
     @cached_property
     def clock(self) -> Clock:

@@ -33,7 +33,7 @@ def declarer(partitions: dg.MonthlyPartitionsDefinition) -> Declare:
         with warnings.catch_warnings():
             # Still marked beta in Dagster 1.13, with one warning per asset.
             warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
-            return dg.asset(
+            asset: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
                 group_name=group,
                 partitions_def=partitions,
                 backfill_policy=dg.BackfillPolicy.single_run(),
@@ -41,5 +41,13 @@ def declarer(partitions: dg.MonthlyPartitionsDefinition) -> Declare:
                 io_manager_key="warehouse",
                 **options,
             )
+
+        def declared(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            # Dagster reads a MaterializeResult annotation as "no value for the IO manager"; ours carry one.
+            if getattr(function.__annotations__.get("return"), "__origin__", None) is dg.MaterializeResult:
+                del function.__annotations__["return"]
+            return asset(function)
+
+        return declared
 
     return declare

@@ -6,9 +6,10 @@ not: how a venue is asked (``sources/``) and how rows are stored (``resources/wa
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import dagster as dg
-from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetExecutionContext, MaterializeResult
+from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetExecutionContext
 
 from regimes_dagster.assets.declare import RAW, Declare
 from regimes_dagster.assets.run import refetch_wanted, run_window, symbols_of
@@ -18,8 +19,17 @@ from regimes_dagster.sources.ingest import Ingested, Progress, combine, stream
 from regimes_dagster.sources.protocol import Kind
 from regimes_dagster.storage import Write
 
+Result = dg.MaterializeResult[Written]
+
 #: Unexpected errors only: a venue's own errors are retried where they occur, and the next run catches up.
 RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+RAW_OPTIONS: dict[str, Any] = {
+    "group": RAW,
+    "kinds": {"postgres", "ccxt"},
+    "retry_policy": RETRY,
+    "code_version": "1",
+}
 
 CHECK = "all_symbols_fetched"
 
@@ -34,22 +44,18 @@ PROGRESS_SECONDS = 5.0
 def raw_assets(declare: Declare) -> list[dg.AssetsDefinition]:
     """``ohlcv``, ``funding_rates`` and ``liquidations``."""
 
-    @declare(group=RAW, kinds={"postgres", "ccxt"}, retry_policy=RETRY, check_specs=[_check("ohlcv")], code_version="1")
-    def ohlcv(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> MaterializeResult:
+    @declare(**RAW_OPTIONS, check_specs=[_check("ohlcv")])
+    def ohlcv(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
         """Hourly spot bars of every venue that was asked, final bars only; real gaps stay gaps."""
         return _fetch(context, platform, "ohlcv")
 
-    @declare(
-        group=RAW, kinds={"postgres", "ccxt"}, retry_policy=RETRY, check_specs=[_check("funding_rates")], code_version="1"
-    )
-    def funding_rates(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> MaterializeResult:
+    @declare(**RAW_OPTIONS, check_specs=[_check("funding_rates")])
+    def funding_rates(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
         """Settled perpetual funding of every venue that was asked, with its interval."""
         return _fetch(context, platform, "funding")
 
-    @declare(
-        group=RAW, kinds={"postgres", "ccxt"}, retry_policy=RETRY, check_specs=[_check("liquidations")], code_version="1"
-    )
-    def liquidations(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> MaterializeResult:
+    @declare(**RAW_OPTIONS, check_specs=[_check("liquidations")])
+    def liquidations(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
         """Liquidations per venue and hour with their coverage, and single ones where a venue gives them."""
         return _fetch(context, platform, "liquidations")
 
@@ -64,7 +70,7 @@ def _check(asset: str) -> AssetCheckSpec:
     )
 
 
-def _fetch(context: AssetExecutionContext, platform: Platform, kind: Kind) -> MaterializeResult:
+def _fetch(context: AssetExecutionContext, platform: Platform, kind: Kind) -> Result:
     """One incremental fetch of a kind over the run's window, written as it comes in."""
     symbols = symbols_of(context, platform.settings)
     warehouse = platform.warehouse
@@ -89,7 +95,7 @@ def _fetch(context: AssetExecutionContext, platform: Platform, kind: Kind) -> Ma
             context.log.info(f"[MKT] {note}")
     for symbol, failure in failures.items():
         context.log.warning(f"[MKT] {kind} {symbol}: {failure}")
-    return MaterializeResult(
+    return dg.MaterializeResult(
         value=Written(),
         check_results=[_verdict(failures, len(symbols))],
         metadata={"requests": requests, "failed_symbols": dg.MetadataValue.json(failures)},

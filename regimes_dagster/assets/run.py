@@ -43,4 +43,4 @@ def symbols_of(context: AssetExecutionContext, settings: Settings) -> tuple[str,
 
 def refetch_wanted(context: AssetExecutionContext) -> bool:
     """Whether the run was asked to fetch complete windows again."""
-    return context.run_tags.get(REFETCH_TAG, "").lower() == "true"
+    return str(context.run_tags.get(REFETCH_TAG, "")).lower() == "true"

@@ -55,12 +55,10 @@ def database_running(settings: Settings) -> Iterator[dict[str, str]]:
     """The database up and migrated; gives Dagster's environment. Stops the embedded server if it started it."""
     from regimes_dagster.database import embedded_server
     from regimes_dagster.instance import dagster_environment
-    from regimes_dagster.platform import Platform
 
     server = None if settings.db_url else embedded_server({"REGIMES_HOME": str(settings.home)})
     ours = server is not None and not server.answers()
     try:
-        _ = Platform(settings).engine
         yield dagster_environment(settings)
     finally:
         if ours and server is not None:

@@ -1,0 +1,189 @@
+"""The five feature assets, and the liquidation zones beside them.
+
+What belongs here: which stored state a run resumes from and how much history it therefore reads. What does not:
+any formula (``features/``) and how rows are stored (``resources/warehouse.py``).
+
+A run resumes every machine from the newest state stored at or before its window. Where there is none (a new
+installation, changed parameters, a rewritten month before it) the machine lives through the time since the last
+valid state, or since the first row, again; only rows of the window are written.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import dagster as dg
+import pandas as pd
+from dagster import AssetExecutionContext
+
+from regimes_dagster.assets.declare import FEATURES, Declare
+from regimes_dagster.assets.run import run_window
+from regimes_dagster.features import (
+    correlation_engine,
+    funding_anomaly,
+    liquidation_cascade,
+    multi_timeframe,
+    price_yardstick,
+    volatility_regime,
+)
+from regimes_dagster.features.liquidation_zones import identify_liquidation_support_zones
+from regimes_dagster.features.result import FeatureResult, StoredState
+from regimes_dagster.parameters import Parameters
+from regimes_dagster.partitions import Window
+from regimes_dagster.platform import Platform
+from regimes_dagster.resources.warehouse import StoredTable, resume_from
+
+MARKET_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "ohlcv_venue")
+LIQUIDATION_COLUMNS = ("venue", "symbol", "ts", "long_usd", "short_usd", "n_events", "coverage", "is_lower_bound")
+
+
+def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
+    """``volatility_features``, ``liquidation_features``, ``liquidation_zones``, ``funding_features``, ``regimes``
+    and ``correlation_features``."""
+
+    @declare(group=FEATURES, code_version="1")
+    def volatility_features(
+        context: AssetExecutionContext, platform: dg.ResourceParam[Platform], market_metrics: StoredTable
+    ) -> FeatureResult:
+        """Range-based volatility, regime with hysteresis, relative regime, 24 h forecast and position scale."""
+        params = platform.settings.volatility
+        window, state = _resume(context, platform, params)
+        return volatility_regime.compute_volatility_features(
+            market_metrics.read(_columns(MARKET_COLUMNS), since=_since(state, volatility_regime.lookback(params))),
+            params,
+            window=window,
+            state=state,
+            models=platform.warehouse.read("volatility_models", symbols=platform.settings.symbols),
+        )
+
+    @declare(group=FEATURES, code_version="1")
+    def liquidation_features(
+        context: AssetExecutionContext,
+        platform: dg.ResourceParam[Platform],
+        market_metrics: StoredTable,
+        liquidations: StoredTable,
+    ) -> FeatureResult:
+        """Liquidation sums, limits that adapt to the symbol's own history, and cascades."""
+        params = platform.settings.liquidation
+        window, state = _resume(context, platform, params)
+        since = _since(state, liquidation_cascade.lookback(params))
+        return liquidation_cascade.compute_liquidation_metrics(
+            market_metrics.read(_columns(liquidation_cascade.MARKET_COLUMNS), since=since),
+            params,
+            window=window,
+            liquidations=_listed(liquidations.read(LIQUIDATION_COLUMNS, since=since), platform),
+            perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
+            state=state,
+            zones=False,
+        )
+
+    @declare(group=FEATURES, code_version="1")
+    def liquidation_zones(
+        context: AssetExecutionContext,
+        platform: dg.ResourceParam[Platform],
+        market_metrics: StoredTable,
+        liquidations: StoredTable,
+    ) -> pd.DataFrame:
+        """Price zones where leverage was flushed within the last week; descriptive, not a forecast."""
+        params = platform.settings.liquidation
+        window = run_window(context, platform)
+        back = timedelta(hours=params.zone_lookback_h + 25)
+        found = identify_liquidation_support_zones(
+            market_metrics.read(_columns(price_yardstick.MARKET_COLUMNS), back=back),
+            params,
+            window=window,
+            liquidations=_listed(liquidations.read(LIQUIDATION_COLUMNS, back=back), platform),
+            liquidation_events=platform.warehouse.read(
+                "liquidation_events",
+                window=Window(window.start - back, window.end),
+                symbols=platform.settings.symbols,
+                where={"venue": platform.settings.sources.liquidations},
+            ),
+            perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
+        )
+        return found.rows
+
+    @declare(group=FEATURES, code_version="1")
+    def funding_features(
+        context: AssetExecutionContext,
+        platform: dg.ResourceParam[Platform],
+        market_metrics: StoredTable,
+        funding_rates: StoredTable,
+    ) -> FeatureResult:
+        """Funding in 8-hour equivalents: anomalies, reversals, persistence, spread over the venues."""
+        params = platform.settings.funding
+        window, state = _resume(context, platform, params)
+        since = _since(state, funding_anomaly.lookback(params))
+        return funding_anomaly.compute_funding_metrics(
+            market_metrics.read(_columns(funding_anomaly.MARKET_COLUMNS), since=since),
+            params,
+            window=window,
+            funding_rates=funding_rates.read(since=since),
+            funding_predictions=platform.warehouse.read("funding_predictions", symbols=platform.settings.symbols),
+            state=state,
+        )
+
+    @declare(group=FEATURES, code_version="1")
+    def regimes(
+        context: AssetExecutionContext,
+        platform: dg.ResourceParam[Platform],
+        market_metrics: StoredTable,
+        funding_features: StoredTable,
+    ) -> FeatureResult:
+        """A label on each of 1 h, 4 h, 1 d and 1 w, how far they agree, and confirmations."""
+        params = platform.settings.multi_timeframe
+        window, state = _resume(context, platform, params)
+        since = _since(state, multi_timeframe.lookback(params))
+        return multi_timeframe.compute_multi_timeframe_regimes(
+            market_metrics.read(_columns(multi_timeframe.MARKET_COLUMNS), since=since),
+            params,
+            window=window,
+            funding_features=funding_features.read(multi_timeframe.FUNDING_COLUMNS, since=since),
+            state=state,
+        )
+
+    @declare(group=FEATURES, code_version="1")
+    def correlation_features(
+        context: AssetExecutionContext, platform: dg.ResourceParam[Platform], market_metrics: StoredTable
+    ) -> FeatureResult:
+        """Correlation of every pair against its own usual band, breaks, hedged spread and leader."""
+        params = platform.settings.correlation
+        window, state = _resume(context, platform, params)
+        since = _since(state, correlation_engine.lookback(params))
+        return correlation_engine.compute_pairwise_correlations(
+            market_metrics.read(_columns(correlation_engine.MARKET_COLUMNS), since=since),
+            params,
+            window=window,
+            state=state,
+            symbols=platform.settings.symbols,
+        )
+
+    return [
+        volatility_features,
+        liquidation_features,
+        liquidation_zones,
+        funding_features,
+        regimes,
+        correlation_features,
+    ]
+
+
+def _resume(
+    context: AssetExecutionContext, platform: Platform, params: Parameters
+) -> tuple[Window, StoredState | None]:
+    window = run_window(context, platform)
+    feature = context.asset_key.path[-1]
+    return window, resume_from(platform.warehouse, feature, params.config_hash(), window.start)
+
+
+def _columns(needed: Sequence[str]) -> list[str]:
+    """The key and the columns a feature reads: live runs read no more than they need."""
+    return list(dict.fromkeys(["symbol", "ts", *needed]))
+
+
+def _since(state: StoredState | None, back: timedelta) -> pd.Timestamp | None:
+    return None if state is None else state.ts - back
+
+
+def _listed(rows: pd.DataFrame, platform: Platform) -> pd.DataFrame:
+    """Liquidations of the venues that ``market_metrics`` sums."""
+    return rows[rows["venue"].isin(platform.settings.sources.liquidations)].reset_index(drop=True)
