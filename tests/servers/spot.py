@@ -108,7 +108,8 @@ def coinbase(server: VenueServer, market: SpotMarket) -> None:
             status = "delisted" if native in market.closed_ms else "online"
             rows.append(
                 {"id": native, "base_currency": base, "quote_currency": quote, "base_increment": "0.00000001", "quote_increment": "0.01",
-                 "status": status, "trading_disabled": native in market.closed_ms, "min_market_funds": "1"}
+                 "status": status,
+                 "trading_disabled": native in market.closed_ms, "min_market_funds": "1"}
             )  # fmt: skip
         return rows
 
