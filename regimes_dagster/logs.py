@@ -70,8 +70,8 @@ def redacted(text: str) -> str:
 
 
 def _short(secret: str) -> str:
-    match = re.match(r"^[a-z][a-z0-9+.-]*://(?:[^/@\s]*@)?([^/?#\s]+)", secret)
-    return f"{match[1]}/***" if match else "***"
+    match = re.match(r"^([a-z][a-z0-9+.-]*://)(?:[^/@\s]*@)?([^/?#\s]+)", secret)
+    return f"{match[1]}{match[2]}/***" if match else "***"
 
 
 def _safe_url(match: re.Match[str]) -> str:

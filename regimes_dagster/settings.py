@@ -30,6 +30,7 @@ from regimes_dagster.configuration.sections import (
     Symbol,
 )
 from regimes_dagster.configuration.webhooks import Endpoint, Filter, build_endpoints
+from regimes_dagster.logs import hide
 from regimes_dagster.parameters import (
     CorrelationParameters,
     FundingParameters,
@@ -151,6 +152,10 @@ def load_settings(
     ------
     SettingsError
         With every mistake found, each naming the key, its origin, what is allowed and the nearest valid name.
+
+    Notes
+    -----
+    Addresses and secrets of webhooks are made known to ``logs``, so that no log line of this process shows them.
     """
     environ = os.environ if environ is None else environ
     folder = Path.cwd() if cwd is None else Path(cwd)
@@ -169,6 +174,8 @@ def load_settings(
     absolute = _with_absolute_paths(settings, tree.root)
     absolute._tree = tree
     absolute._endpoints = endpoints
+    for endpoint in endpoints:
+        hide([endpoint.url.get_secret_value(), *(secret.get_secret_value() for secret in endpoint.secrets)])
     return absolute
 
 
