@@ -45,10 +45,24 @@ OUTLOOK_COLUMNS = (
     *(f"reversion_{name}" for name in REGIME_NAMES),
 )  # fmt: skip
 
+TEXT_COLUMNS = frozenset(
+    (
+        "symbol",
+        "regime_raw",
+        "regime",
+        "relative_regime",
+        "forecast_model",
+        "quality",
+        "state",
+        "episode_id",
+        "config_hash",
+    )
+)
+
 
 def lookback(params: VolatilityParameters) -> timedelta:
-    """History before the first hour to compute: the rows of a model fitted at the midnight before it, with their longest
-    window (395 days at the defaults), or the 90 days of the rank, whichever is longer; and that day.
+    """History before the first hour to compute: the rows of a model fitted at the midnight before it, with their
+    longest window (395 days at the defaults), or the 90 days of the rank, whichever is longer; and that day.
     """
     model = timedelta(days=params.har_max_days, hours=max(LONG_BARS))
     rank = timedelta(hours=RANK_HOURS + 2 * params.window_bars)
@@ -203,7 +217,10 @@ def _chunks(market: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _together(parts: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """One frame with the same dtypes whatever it holds: a column without any text would else be of another kind."""
     parts = [part for part in parts if len(part)]
     if parts:
-        return pd.concat(parts, ignore_index=True)[list(columns)]
-    return pd.DataFrame({name: pd.Series(dtype=UTC_US if name == "ts" else object) for name in columns})
+        frame = pd.concat(parts, ignore_index=True)[list(columns)]
+    else:
+        frame = pd.DataFrame({name: pd.Series(dtype=UTC_US if name == "ts" else object) for name in columns})
+    return frame.astype({name: "str" for name in columns if name in TEXT_COLUMNS})
