@@ -10,7 +10,6 @@ The ledger alone says what is to do: two workers, or a worker killed at any poin
 """
 
 import asyncio
-import logging
 import random
 import ssl
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from regimes_dagster.alerts import queue, silences
-from regimes_dagster.alerts.addresses import Network, Resolver, SystemResolver
+from regimes_dagster.alerts.addresses import Resolver, SystemResolver
 from regimes_dagster.alerts.answers import Decision, Outcome, Trouble, decide
 from regimes_dagster.alerts.breaker import Health, gate
 from regimes_dagster.alerts.formats import CHAT_FORMATS, render, target
@@ -34,9 +33,10 @@ from regimes_dagster.alerts.signing import headers
 from regimes_dagster.alerts.silences import silenced
 from regimes_dagster.alerts.subject import Subject
 from regimes_dagster.clock import system_now
+from regimes_dagster.logs import tagged
 from regimes_dagster.settings import Endpoint, Settings
 
-log = logging.getLogger("regimes_dagster.alerts")
+log = tagged("WEBHOOK", __name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -123,6 +123,24 @@ def deliver(
     return asyncio.run(_Worker(engine, settings, parts or Engine(), budget_s, only).run())
 
 
+def deliver_one(
+    engine: sa.Engine,
+    settings: Settings,
+    alert: str,
+    endpoint_id: str,
+    *,
+    wait_s: float = 20.0,
+    parts: Engine | None = None,
+) -> tuple[Outcome, Decision] | None:
+    """Post one waiting delivery now, before all others; None if another worker keeps the lane or took it.
+
+    A person who tests an endpoint wants its answer, so a closed breaker does not hold this post up.
+    """
+    hush()
+    chosen = parts or Engine()
+    return asyncio.run(_Worker(engine, settings, chosen, wait_s, [endpoint_id]).one(endpoint_id, alert, wait_s))
+
+
 class _Worker:
     def __init__(
         self, engine: sa.Engine, settings: Settings, parts: Engine, budget_s: float, only: Sequence[str] | None
@@ -141,10 +159,49 @@ class _Worker:
         try:
             await self._work()
         finally:
-            self.threads.shutdown(wait=True, cancel_futures=True)
-            if self.own_resolver is not None:
-                self.own_resolver.close()
+            self.close()
         return self.tally
+
+    def close(self) -> None:
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        if self.own_resolver is not None:
+            self.own_resolver.close()
+
+    def _poster(self) -> Poster:
+        return Poster(
+            resolver=self.resolver,
+            allow=self.settings.alerts.allow_networks,
+            tls=self.parts.tls,
+            limits=self.parts.limits,
+            now=self.parts.now,
+        )
+
+    async def one(self, endpoint_id: str, alert: str, wait_s: float) -> tuple[Outcome, Decision] | None:
+        endpoint = self.endpoints[endpoint_id]
+        connection = await self._db(self.engine.connect)
+        give_up = monotonic() + wait_s
+        try:
+            while not await self._db(queue.take_lane, connection, endpoint_id, self.parts.now()):
+                if monotonic() > give_up:
+                    return None
+                await asyncio.sleep(0.2)
+            rows = await self._db(queue.claim_one, connection, endpoint_id, alert, self.parts.now())
+            if not rows:
+                await self._db(queue.leave_lane, connection, endpoint_id)
+                return None
+            state = await self._db(queue.health, connection, endpoint_id)
+            poster = self._poster()
+            decisions, outcome = await self._post(endpoint, poster, rows)
+            await poster.close()
+            await self._db(queue.settle, connection, decisions, outcome, state, self.parts.now())
+            await self._db(queue.leave_lane, connection, endpoint_id)
+            return outcome, decisions[0][1]
+        except BaseException:
+            await self._db(connection.invalidate)
+            raise
+        finally:
+            await self._db(connection.close)
+            self.close()
 
     async def _work(self) -> None:
         alerts = self.settings.alerts
@@ -196,13 +253,7 @@ class _Worker:
 
     async def _drain(self, endpoint: Endpoint, connection: sa.Connection) -> bool:
         state = await self._db(queue.health, connection, endpoint.id)
-        poster = Poster(
-            resolver=self.resolver,
-            allow=_networks(self.settings),
-            tls=self.parts.tls,
-            limits=self.parts.limits,
-            now=self.parts.now,
-        )
+        poster = self._poster()
         worked = False
         try:
             while self._may_start(state):
@@ -325,10 +376,6 @@ class _Worker:
         found = silences.holding(connection, self.parts.now())
         connection.commit()
         return found
-
-
-def _networks(settings: Settings) -> Sequence[Network]:
-    return settings.alerts.allow_networks
 
 
 def _subject(row: Claimed) -> Subject:

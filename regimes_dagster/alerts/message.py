@@ -39,7 +39,7 @@ DATA_KEYS: dict[str, tuple[str, ...]] = {
     "REGIME_CONFIRMED": (
         "primary_regime", "confidence", "confidence_weighted", "regimes", "long_bias", "risk_multiplier", "heat",
     ),
-    "PIPELINE_FAILED": ("job", "run_id", "step", "error_class", "consecutive_failures"),
+    "PIPELINE_FAILED": ("job", "run_id", "step", "error_class"),
     "DATA_GAP": ("newest_ts", "missing_hours", "limit_minutes"),
     "TEST": ("test", "endpoint"),
 }  # fmt: skip

@@ -84,6 +84,18 @@ _CLAIM = sa.text(f"""
 """)  # noqa: S608 - constants
 
 
+_CLAIM_ONE = sa.text(f"""
+    WITH taken AS (
+        UPDATE alert_deliveries d SET lease_until = :lease
+        WHERE d.endpoint = :endpoint AND d.alert_id = :alert AND d.state IN {_OPEN}
+          AND (d.lease_until IS NULL OR d.lease_until < :now)
+        RETURNING d.alert_id, d.series, d.reason, d.attempts, d.tries, d.created_at, d.history
+    )
+    SELECT t.series, t.reason, t.attempts, t.tries, t.created_at, t.history, a.*
+    FROM taken t JOIN alerts a ON a.alert_id = t.alert_id
+""")  # noqa: S608 - constants
+
+
 @dataclass(frozen=True)
 class Claimed:
     """A delivery that this worker holds, with what it says."""
@@ -133,21 +145,14 @@ def claim(connection: sa.Connection, endpoint: str, now: pd.Timestamp, most: int
     """Take up to ``most`` due deliveries of an endpoint, oldest first, under a lease."""
     moment = now.to_pydatetime()
     values = {"endpoint": endpoint, "now": moment, "lease": moment + LEASE, "most": most}
-    rows = connection.execute(_CLAIM, values).all()
-    connection.commit()
-    return [
-        Claimed(
-            message=message_of(row),
-            endpoint=endpoint,
-            series=row.series,
-            attempts=row.attempts,
-            tries=row.tries,
-            created_at=utc(row.created_at),
-            reason=row.reason,
-            history=tuple(row.history or ()),
-        )
-        for row in rows
-    ]
+    return _claimed(connection, _CLAIM, values, endpoint)
+
+
+def claim_one(connection: sa.Connection, endpoint: str, alert: str, now: pd.Timestamp) -> list[Claimed]:
+    """Take the waiting delivery of one alert, whatever its turn; empty if there is none."""
+    moment = now.to_pydatetime()
+    values = {"endpoint": endpoint, "alert": alert, "now": moment, "lease": moment + LEASE}
+    return _claimed(connection, _CLAIM_ONE, values, endpoint)
 
 
 def renew(connection: sa.Connection, rows: Sequence[Claimed], now: pd.Timestamp) -> None:
@@ -258,6 +263,26 @@ def expire(connection: sa.Connection, now: pd.Timestamp, json_hours: float, chat
     )
     connection.commit()
     return done.rowcount
+
+
+def _claimed(
+    connection: sa.Connection, statement: sa.TextClause, values: dict[str, Any], endpoint: str
+) -> list[Claimed]:
+    rows = connection.execute(statement, values).all()
+    connection.commit()
+    return [
+        Claimed(
+            message=message_of(row),
+            endpoint=endpoint,
+            series=row.series,
+            attempts=row.attempts,
+            tries=row.tries,
+            created_at=utc(row.created_at),
+            reason=row.reason,
+            history=tuple(row.history or ()),
+        )
+        for row in rows
+    ]
 
 
 def _write_health(connection: sa.Connection, endpoint: str, state: Health) -> None:
