@@ -280,8 +280,8 @@ def apply_deadband(price_z: Floats, vol_z: Floats, before: Sequence[Sequence[boo
     lost = np.isnan(price_z) | np.isnan(vol_z)
     latches = np.empty((5, *price_z.shape), dtype=bool)
     for i, (sign, enter, leave) in enumerate(PRICE_LATCHES):
-        latches[i] = _latch(sign * price_z > enter, lost | (sign * price_z <= leave), start[i])
-    latches[4] = _latch(vol_z > WILD, lost | (vol_z <= WILD_LEAVE), start[4])
+        latches[i] = _latch(~lost & (sign * price_z > enter), lost | (sign * price_z <= leave), start[i])
+    latches[4] = _latch(~lost & (vol_z > WILD), lost | (vol_z <= WILD_LEAVE), start[4])
     seen = price_z
     for i, (sign, enter, _) in enumerate(PRICE_LATCHES):
         seen = np.where(latches[i] & (sign * seen <= enter), sign * (enter + _BEYOND), seen)
@@ -290,7 +290,7 @@ def apply_deadband(price_z: Floats, vol_z: Floats, before: Sequence[Sequence[boo
 
 
 def _latch(on: Bools, off: Bools, before: Bools) -> Bools:
-    """True from a column where ``on`` holds until one where ``off`` holds; ``off`` loses where both hold."""
+    """True from a column where ``on`` holds until one where ``off`` holds; both never hold at once."""
     column = np.arange(on.shape[1])
     decided = np.maximum.accumulate(np.where(on | off, column, -1), axis=1)
     at = np.take_along_axis(on, np.maximum(decided, 0), axis=1)
