@@ -215,12 +215,12 @@ def test_late_and_dead_deliveries_and_switched_off_endpoints_are_told(engine: sa
     with engine.begin() as connection:
         assert [finding.status for finding in running.deliveries(connection, settings, NOW)] == ["OK"]
         for state, due in (("RETRYING", 16), ("DEAD", 60), ("PENDING", 1)):
-            at = NOW - timedelta(minutes=due)
-            insert(
-                connection, "alert_deliveries", alert_id=state, endpoint=endpoint.id, state=state, next_attempt_at=at
-            )
-        shown = {"name": "WEBHOOKS_ALL", "host": endpoint.host, "format": "json"}
-        insert(connection, "webhook_endpoints", endpoint=endpoint.id, state="DISABLED", state_reason="410", **shown)
+            words = {"event_type": "DATA_GAP", "severity": "INFO", "phase": "OPEN", "level": 1, "schema_version": 1}
+            insert(connection, "alerts", alert_id=state, **words)
+            values = {"alert_id": state, "endpoint": endpoint.id, "state": state}
+            insert(connection, "alert_deliveries", **values, next_attempt_at=NOW - timedelta(minutes=due))
+        values = {"name": "WEBHOOKS_ALL", "host": endpoint.host, "format": "json", "state_reason": "410"}
+        insert(connection, "webhook_endpoints", endpoint=endpoint.id, state="DISABLED", **values)
         found = list(running.deliveries(connection, settings, NOW))
     assert [(finding.status, finding.message) for finding in found] == [
         ("WARN", "WEBHOOKS_ALL (example.com) is DISABLED: 410"),
