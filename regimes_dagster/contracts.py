@@ -22,7 +22,11 @@ from regimes_dagster.tables import is_json
 SHOWN = 5
 
 
-class InvalidRowsError(ValueError):
+class StorageError(RuntimeError):
+    """Rows cannot be stored as they are; the message says why."""
+
+
+class InvalidRowsError(StorageError, ValueError):
     """Rows break their table's contract; nothing was written.
 
     Attributes

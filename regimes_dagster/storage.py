@@ -21,8 +21,11 @@ import sqlalchemy as sa
 from psycopg import Cursor, sql
 
 from regimes_dagster import contracts, rows_as_csv, tables
+from regimes_dagster.contracts import InvalidRowsError, StorageError
 from regimes_dagster.database import clear_errors
 from regimes_dagster.partitions import Window
+
+__all__ = ["InvalidRowsError", "Scope", "StorageError", "Values", "Warehouse", "Write", "WriteCounts"]
 
 Values = str | Sequence[str]
 

@@ -5,11 +5,15 @@ not: the steps themselves (``versions/``) and roles (``access.py``).
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from regimes_dagster.database import DatabaseError, clear_errors
 from regimes_dagster.migrations import access
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 #: The revision of this release's schema; a test holds it against ``versions/``.
 HEAD = "0001"
@@ -39,11 +43,18 @@ def current_revision(engine: sa.Engine) -> str | None:
         return _revision(connection)
 
 
-def upgrade(engine: sa.Engine) -> bool:
+def upgrade(engine: sa.Engine, *, again: bool = False) -> bool:
     """Bring the schema to this release's revision; True if anything was to do.
 
     Safe when several processes call it at once: one works, the others wait and find nothing to do. All steps and
     the new version number are one transaction.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        On any database, empty ones included.
+    again : bool
+        Give the rights of the dashboard's role again even if the schema is up to date.
 
     Raises
     ------
@@ -54,14 +65,15 @@ def upgrade(engine: sa.Engine) -> bool:
     """
     with clear_errors(engine.url):
         with engine.connect() as connection:
-            if _revision(connection) == HEAD:
+            if _revision(connection) == HEAD and not again:
                 return False
         with engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             found = _revision(connection)
             changed = found != HEAD
             if changed:
-                _refuse_unknown(found)
+                if found is not None:
+                    refuse_unknown(found)
                 connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {DAGSTER_SCHEMA}"))
                 _run_steps(connection)
         access.grant(engine)
@@ -77,25 +89,33 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def _run_steps(connection: sa.Connection) -> None:
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
-def _refuse_unknown(found: str | None) -> None:
-    from alembic.config import Config
+def refuse_unknown(found: str, whose: str = "the database's") -> None:
+    """Refuse a schema revision that this release does not know.
+
+    Raises
+    ------
+    NewerSchemaError
+        If ``found`` is none of this release's revisions.
+    """
     from alembic.script import ScriptDirectory
 
-    if found is None:
-        return
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if found not in known:
         raise NewerSchemaError(
-            f"the database's schema has revision {found}, this release knows up to {HEAD}: a newer release made it. "
+            f"{whose} schema has revision {found}, this release knows up to {HEAD}: a newer release made it. "
             "Install that release again, or restore a backup made before the upgrade with `regimes db restore FILE`"
         )
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config

@@ -92,7 +92,8 @@ def test_one_bad_row_stops_the_whole_batch_and_is_named(
         warehouse.write([Write("ohlcv", make_bars()), Write("ohlcv", bad, [Scope(february)])])
     message = str(raised.value)
     assert message.startswith("ohlcv: ")
-    assert "column volume" in message and "in 2 row(s)" in message
+    assert "column volume" in message
+    assert "in 2 row(s)" in message
     assert "venue=kraken, symbol=ETH/USDT, ts=2024-02-01 04:00:00+00:00" in message
     assert "column close: finite does not hold in 1 row(s)" in message
     assert warehouse.read("ohlcv").empty
