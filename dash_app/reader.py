@@ -24,7 +24,6 @@ log = logging.getLogger("dash_app.reader")
 Rows = list[dict[str, Any]]
 Mode = Literal["url", "role", "read_only"]
 
-STATEMENT_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 3
 POOL_SIZE = 4
 POOL_WAIT_S = 4
@@ -60,10 +59,13 @@ class Reader:
         ``DASHBOARD_DB_URL``: a log-in of the dashboard's own; used as given.
     schema : str
         Schema of the tables.
+    timeout_s : float
+        A statement is cancelled after this long.
     """
 
-    def __init__(self, url: str | URL, own_url: str | None = None, *, schema: str = "public") -> None:
+    def __init__(self, url: str | URL, own_url: str | None = None, *, schema: str = "public", timeout_s: float = 5.0) -> None:
         self._url, self._own_url, self._schema = normalise_url(url), own_url, schema
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._engine: sa.Engine | None = None
         self._blocked_until = 0.0
@@ -166,7 +168,7 @@ class Reader:
         engine = make_engine(
             parsed.set(query={**parsed.query, "options": options}),
             read_only=True,
-            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
+            statement_timeout_ms=int(1000 * self._timeout_s),
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=POOL_WAIT_S,
@@ -183,7 +185,7 @@ class Reader:
         failure: ReadError
         if state == "57014":
             failure = TooSlow(
-                "the query took longer than 5 s and was cancelled; choose a shorter range or fewer columns"
+                f"the query took longer than {self._timeout_s:g} s and was cancelled; choose a shorter range or fewer columns"
             )
         elif isinstance(error, sa.exc.TimeoutError):
             failure = TooSlow("every connection of the dashboard is busy; try again in a moment")

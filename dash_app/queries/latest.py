@@ -29,12 +29,12 @@ def newest(reader: Reader, table: str, keys: Sequence[str], at: datetime | None 
     Index: the table's primary key, one probe per key.
     """
     source, key = tables.table(table), KEYS[table]
-    wanted = sa.func.unnest(sa.cast(list(keys), ARRAY(sa.Text))).column_valued("wanted")
-    row = sa.select(source).where(source.c[key] == wanted).order_by(source.c.ts.desc()).limit(1)
+    wanted = sa.func.unnest(sa.cast(list(keys), ARRAY(sa.Text))).table_valued("key").render_derived(name="wanted")
+    row = sa.select(source).where(source.c[key] == wanted.c.key).order_by(source.c.ts.desc()).limit(1)
     if at is not None:
         row = row.where(source.c.ts <= at)
     lateral = row.lateral("newest")
-    return reader.rows(sa.select(lateral).select_from(wanted).join(lateral, sa.true()))
+    return reader.rows(sa.select(lateral).select_from(sa.join(wanted, lateral, sa.true())))
 
 
 def pairs(reader: Reader) -> list[str]:

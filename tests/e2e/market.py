@@ -37,7 +37,7 @@ def frames(symbols: Sequence[str], end: datetime, hours: int, *, seed: int = 7, 
         rng = np.random.default_rng([seed, number])
         scale = 0.0042 * (1 + 0.35 * min(number, 3)) * (0.8 + 0.5 * rng.random() * (number > 2))
         shock = 0.8 * common + 0.6 * rng.standard_normal(hours)
-        returns[symbol] = scale * storm * shock + 0.0009 * np.sin(np.arange(hours) / (90 + 17 * number))
+        returns[symbol] = scale * storm * shock + 0.0007 * np.sin((hours - np.arange(hours)) / (60 + 23 * number) + 1.9 * number)
         for name, frame in _symbol(symbol, ts, returns[symbol], storm, rng, simulated).items():
             parts.setdefault(name, []).append(frame)
     whole = {name: pd.concat(list_, ignore_index=True) for name, list_ in parts.items()}
@@ -371,7 +371,7 @@ def _endpoints(now: pd.Timestamp) -> pd.DataFrame:
             {
                 "endpoint": e, "name": name, "host": host, "format": form, "filters": {"min_severity": "INFO"}, "state": state,
                 "state_reason": "5 failures in a row" if state == "PAUSED" else None, "consecutive_failures": 5 if state == "PAUSED" else 0,
-                "opened_at": None, "retry_at": now + pd.Timedelta(minutes=4) if state == "PAUSED" else None, "failing_since": None,
+                "fingerprint": "00000000", "opened_at": None, "retry_at": now + pd.Timedelta(minutes=4) if state == "PAUSED" else None, "failing_since": None,
                 "enabled_at": now - pd.Timedelta(days=90),
             }
             for e, name, host, form, state in rows
@@ -388,7 +388,8 @@ def _deliveries(alerts: pd.DataFrame) -> pd.DataFrame:
             rows.append(
                 {
                     "alert_id": alert["alert_id"], "endpoint": endpoint, "series": 0, "state": state, "reason": None,
-                    "attempts": 1 if state == "DELIVERED" else 4, "next_attempt_at": at + timedelta(hours=1) if state == "RETRYING" else None,
+                    "attempts": 1 if state == "DELIVERED" else 4, "tries": 1 if state == "DELIVERED" else 4,
+                    "history": [{"at": at.isoformat(), "status": 204 if state == "DELIVERED" else 503, "ms": 180 + 40 * place}], "next_attempt_at": at + timedelta(hours=1) if state == "RETRYING" else None,
                     "lease_until": None, "first_attempt_at": at, "last_attempt_at": at, "delivered_at": at if state == "DELIVERED" else None,
                     "last_status": 204 if state == "DELIVERED" else 503, "last_error": None if state == "DELIVERED" else "HTTP 503",
                     "created_at": alert["recorded_at"],
@@ -427,7 +428,7 @@ def fill(engine: sa.Engine, rows: Frames) -> None:
             own = frame.reindex(columns=columns)  # columns that the market does not know stay null
             for column in tables.table(name).columns:
                 if isinstance(column.type, sa.JSON):
-                    own[column.name] = [json.dumps(value, default=str) for value in own[column.name]]
+                    own[column.name] = [None if isinstance(value, float) else json.dumps(value, default=str) for value in own[column.name]]
             text = io.StringIO()
             own.to_csv(text, index=False, header=False, na_rep="\\N", date_format="%Y-%m-%dT%H:%M:%S.%f%z")
             with cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv, NULL '\\N')") as copy:

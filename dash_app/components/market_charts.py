@@ -1,0 +1,208 @@
+"""Charts of one symbol's market: price with zones and cascades, funding below, liquidations by side.
+
+What belongs here: figures as plain dictionaries (a ``go.Figure`` takes 30 times as long to build). What does not:
+their data (``queries``) and the frame (``frame.py``).
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from dash_app import theme, wording
+from dash_app.components.cascade_table import payload
+from dash_app.panels import Context, Figure
+from dash_app.queries import alerts, funding, history, latest
+from dash_app.theme import faded
+
+Row = dict[str, Any]
+
+
+def x_axis(context: Context, **more: Any) -> dict[str, Any]:
+    """The time axis over the window in view; hover and ticks in the reader's zone."""
+    start, end = context.window
+    return theme.axis(
+        context.colours,
+        type="date",
+        range=[context.local(start), context.local(end)],
+        autorange=False,
+        hoverformat="%d %b %H:%M",
+        showspikes=True,
+        spikemode="across",
+        spikethickness=1,
+        spikedash="dot",
+        spikecolor=context.colours["soft"],
+        nticks=7,
+        **more,
+    )
+
+
+def revision(context: Context) -> str:
+    """Zoom survives a refresh as long as symbol and range stay."""
+    view = context.view
+    return f"{view.symbol}|{view.pair}|{view.range_key}|{view.start}|{view.end}|{view.tz}"
+
+
+def candles(context: Context) -> tuple[list[Row], timedelta]:
+    """Bars of the symbol in view, at most 320."""
+    start, end = context.window
+    how: dict[str, history.How] = {"open": "first", "high": "max", "low": "min", "close": "last"}
+    return context.once("candles", lambda: history.series(context.reader, "market_metrics", context.view.symbol, start, end, how, points=320))
+
+
+def cascades(context: Context) -> list[Row]:
+    """Cascades of the symbol in view within the window."""
+    start, end = context.window
+    return context.once("cascades", lambda: alerts.cascades(context.reader, start, end, symbol=context.view.symbol, limit=200))
+
+
+def price(context: Context) -> Figure:
+    """Candles (hollow up, filled down), zones as bands, cascades as markers, funding below."""
+    colours = context.colours
+    rows, _ = candles(context)
+    times = context.axis_times(rows)
+    shapes, notes = _zones(context, rows)
+    data: list[dict[str, Any]] = [
+        {
+            "type": "candlestick", "name": wording.base(context.view.symbol), "x": times,
+            **{name: [row[name] for row in rows] for name in ("open", "high", "low", "close")},
+            "increasing": {"line": {"color": colours["up"], "width": 1}, "fillcolor": "rgba(0,0,0,0)"},
+            "decreasing": {"line": {"color": colours["down"], "width": 1}, "fillcolor": colours["down"]},
+        },
+        _cascade_marks(context, rows),
+        *_funding(context),
+    ]  # fmt: skip
+    layout = theme.layout(
+        colours,
+        xaxis=x_axis(context, rangeslider={"visible": False}, anchor="y2"),
+        yaxis=theme.axis(colours, domain=[0.27, 1], fixedrange=True, tickprefix="$", tickformat=",~r"),
+        yaxis2=theme.axis(colours, domain=[0, 0.2], fixedrange=True, ticksuffix=" bp", nticks=4, zeroline=True, zerolinecolor=colours["line"]),
+        shapes=shapes,
+        annotations=notes,
+        uirevision=revision(context),
+    )
+    return {"data": data, "layout": layout}
+
+
+def _zones(context: Context, rows: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    closes = [row[name] for row in rows for name in ("low", "high") if row[name] is not None]
+    if not closes:
+        return [], []
+    low, high = min(closes), max(closes)
+    margin = 0.12 * (high - low)
+    zones = context.once("zones", lambda: latest.zones(context.reader, context.view.symbol, context.window[1]))
+    shown = [zone for zone in zones if zone["price_high"] >= low - margin and zone["price_low"] <= high + margin][:4]
+    shapes, notes = [], []
+    for zone in shown:
+        colour = context.colours["long" if (zone["long_share"] or 0) >= 0.5 else "short"]
+        shapes.append(
+            {
+                "type": "rect", "layer": "below", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": zone["price_low"], "y1": zone["price_high"],
+                "fillcolor": faded(colour, 0.10 + 0.35 * zone["usd_share"]), "line": {"width": 0},
+            }
+        )  # fmt: skip
+        notes.append(
+            {
+                "xref": "paper", "x": 0.004, "xanchor": "left", "yref": "y", "y": zone["price_high"], "yanchor": "bottom", "showarrow": False,
+                "text": f"flushed {wording.money(zone['liq_usd'])}", "font": {"size": 10, "color": colour},
+            }
+        )  # fmt: skip
+    return shapes, notes
+
+
+def _cascade_marks(context: Context, rows: list[Row]) -> dict[str, Any]:
+    lows = {row["ts"]: row for row in rows}
+    stamps = sorted(lows)
+    found, ys = cascades(context), []
+    for row in found:
+        bar = next((lows[stamp] for stamp in stamps if stamp >= row["ts"]), None)
+        ys.append(bar["low"] if bar else None)
+    sides = [payload(row, "side_bias") for row in found]
+    return {
+        "type": "scatter", "mode": "markers", "name": "cascade", "x": context.axis_times(found), "y": ys,
+        "marker": {
+            "symbol": "triangle-up", "size": 11, "color": [context.colours["short" if one == "SHORT" else "long"] for one in sides],
+            "line": {"width": 1, "color": context.colours["page"]},
+        },
+        "customdata": [[one or "", wording.money(payload(row, "total_liquidated_usd")), row["severity"]] for one, row in zip(sides, found, strict=True)],
+        "hovertemplate": "cascade %{customdata[0]} %{customdata[1]} · %{customdata[2]}<extra></extra>",
+    }  # fmt: skip
+
+
+def _funding(context: Context) -> list[dict[str, Any]]:
+    start, end = context.window
+    rows = context.once("settled", lambda: funding.settled(context.reader, context.view.symbol, start, end))
+    odd = [row for row in rows if row["is_anomaly"]]
+    bp = "%{y:+.2f} bp per 8 h · z %{customdata:+.1f}σ<extra>funding</extra>"
+    return [
+        {
+            "type": "scatter", "mode": "lines", "name": "funding", "x": context.axis_times(rows), "y": [_bp(row["funding_rate_8h"]) for row in rows],
+            "customdata": [row["funding_z_score"] for row in rows], "yaxis": "y2", "line": {"color": context.colours["accent"], "width": 1.5, "shape": "hv"},
+            "hovertemplate": bp,
+        },
+        {
+            "type": "scatter", "mode": "markers", "name": "anomaly", "x": context.axis_times(odd), "y": [_bp(row["funding_rate_8h"]) for row in odd],
+            "yaxis": "y2", "marker": {"symbol": "diamond", "size": 7, "color": context.colours["explosive"]}, "hoverinfo": "skip",
+        },
+    ]  # fmt: skip
+
+
+def _bp(rate: float | None) -> float | None:
+    return None if rate is None else 1e4 * rate
+
+
+def sums(context: Context) -> tuple[list[Row], timedelta]:
+    """Liquidations of the symbol in view by step, at most 260 bars."""
+    start, end = context.window
+    how: dict[str, history.How] = {
+        "long_liq_usd": "avg", "short_liq_usd": "avg", "coverage": "avg", "critical_velocity_eff": "last", "is_cascade": "any", "severity": "max",
+    }  # fmt: skip
+    return context.once("sums", lambda: history.series(context.reader, "liquidation_features", context.view.symbol, start, end, how, points=260))
+
+
+def liquidations(context: Context) -> Figure:
+    """Stacked longs and shorts in USD per hour, the limit in force, hours without coverage shaded."""
+    colours = context.colours
+    rows, width = sums(context)
+    middle = [context.local(row["ts"] - width / 2) for row in rows]
+    hover = "%{customdata} %{fullData.name}<extra></extra>"
+
+    def bars(name: str, key: str, colour: str, pattern: str) -> dict[str, Any]:
+        return {
+            "type": "bar", "name": name, "x": middle, "y": [row[key] for row in rows], "customdata": [wording.money(row[key]) for row in rows],
+            "marker": {"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern, "fgcolor": colours["panel"], "size": 5, "solidity": 0.3}},
+            "hovertemplate": hover,
+        }  # fmt: skip
+
+    limit = {
+        "type": "scatter", "mode": "lines", "name": "limit", "x": middle, "y": [row["critical_velocity_eff"] for row in rows],
+        "customdata": [wording.money(row["critical_velocity_eff"], per_hour=True) for row in rows],
+        "line": {"color": colours["explosive"], "width": 1, "dash": "dash", "shape": "hvh"}, "hovertemplate": "limit %{customdata}<extra></extra>",
+    }  # fmt: skip
+    layout = theme.layout(
+        colours,
+        barmode="stack",
+        bargap=0.12,
+        xaxis=x_axis(context),
+        yaxis=theme.axis(colours, fixedrange=True, tickprefix="$", tickformat=".2~s", rangemode="tozero", nticks=5),
+        shapes=uncovered(context, rows, width, context.settings.liquidation.min_coverage),
+        uirevision=revision(context),
+    )
+    return {"data": [bars("long", "long_liq_usd", colours["long"], ""), bars("short", "short_liq_usd", colours["short"], "/"), limit], "layout": layout}
+
+
+def uncovered(context: Context, rows: list[Row], width: timedelta, limit: float, most: int = 60) -> list[dict[str, Any]]:
+    """Shaded stretches in which coverage is unknown or below the limit."""
+    shapes: list[dict[str, Any]] = []
+    begin = None
+    for position, row in enumerate([*rows, None]):
+        poor = row is not None and (row["coverage"] is None or row["coverage"] < limit)
+        if poor and begin is None:
+            begin = row["ts"] - width  # type: ignore[index]
+        if not poor and begin is not None:
+            shapes.append(
+                {
+                    "type": "rect", "layer": "below", "xref": "x", "yref": "paper", "x0": context.local(begin), "x1": context.local(rows[position - 1]["ts"]),
+                    "y0": 0, "y1": 1, "fillcolor": faded(context.colours["soft"], 0.16), "line": {"width": 0},
+                }
+            )  # fmt: skip
+            begin = None
+    return shapes[:most]

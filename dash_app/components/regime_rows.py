@@ -1,0 +1,70 @@
+"""The guide's regimes panel: per symbol the label, confidence, timeframes, bias and caution factor.
+
+What belongs here: the rows. What does not: history (``pages/regimes.py``).
+"""
+
+from dash_app import wording
+from dash_app.components import badges
+from dash_app.panels import Context
+from dash_app.tree import Tree, h, link, moment, note
+
+TIMEFRAMES = ("1h", "4h", "1d", "1w")
+
+
+def regime_rows(context: Context) -> Tree:
+    """One block per symbol, in the configured order."""
+    rows = context.snap.regimes
+    if not rows:
+        return note("No regimes yet. They need about 30 days of hourly bars.")
+    return h("div", "rows", *(_row(context, symbol, rows.get(symbol)) for symbol in context.settings.symbols))
+
+
+def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: ignore[type-arg]
+    href = context.view.href(page="/regimes", symbol=symbol)
+    if row is None:
+        return h("div", {"class": "regime-row", "key": symbol}, h("div", "line", link(href, wording.base(symbol), class_="sym"), h("span", "soft", "no regime yet")))
+    limit = context.settings.multi_timeframe.confirm_threshold
+    confidence = row["confidence"]
+    unknown = row["primary_regime"] == "UNKNOWN" or confidence is None
+    actionable = confidence is not None and confidence > limit
+    return h(
+        "div",
+        {"class": "regime-row", "key": symbol},
+        h(
+            "div",
+            "line",
+            h("span", {"class": "emoji", "aria-hidden": "true"}, row["emoji"]),
+            link(href, wording.base(symbol), class_="sym"),
+            h("span", f"label fam-{badges.FAMILIES[row['family']]}", row["primary_regime"]),
+            h("span", "grow", ""),
+            h("b", "num", wording.whole_percent(confidence)),
+        ),
+        badges.meter(
+            confidence, f"Confidence {wording.base(symbol)}", text=f"{wording.whole_percent(confidence)}, limit {wording.whole_percent(limit)}",
+            tick=limit, kind="on" if actionable else "off",
+        ),
+        h(
+            "div",
+            "line soft",
+            *(
+                h("span", {"class": "tf", "title": f"{name}: {row[f'regime_{name}']}"}, f"{name} ", h("span", {"aria-hidden": "true"}, badges.emoji(row[f"regime_{name}"], context.settings)), h("span", "sr", row[f"regime_{name}"]))
+                for name in TIMEFRAMES
+            ),
+            h("span", "grow", ""),
+            h("span", None, "unknown" if unknown else "confirmed" if actionable else f"below {wording.whole_percent(limit)}"),
+        ),
+        h(
+            "div",
+            "line soft",
+            h("span", {"title": "Weighted directional lean, −1 to +1"}, "long bias ", h("b", None, wording.number(row["long_bias"], 2, sign=True))),
+            h("span", {"title": "Caution (stop-width) factor, not a position size"}, "risk ", h("b", None, wording.times(row["risk_multiplier"]))),
+            h("span", "grow", ""),
+            h("span", None, f"for {wording.hours(row['hours_in_regime'])}"),
+        ),
+    )  # fmt: skip
+
+
+def as_of(context: Context) -> Tree:
+    """The hour the rows stand for."""
+    newest = max((row["ts"] for row in context.snap.regimes.values()), default=None)
+    return h("p", "foot", "hour ended ", moment(newest, "hm"), " · confirmed above ", wording.whole_percent(context.settings.multi_timeframe.confirm_threshold))
