@@ -18,7 +18,7 @@ The rules, per key
              held, counters frozen). The first valid hour sets the state without an event. An interrupted episode
              is remembered until ``cooldown_h`` after its last valid hour (or its cooldown's end); a condition that
              then holds continues it. Otherwise a holding condition starts an unannounced episode: it has an id,
-             no OPEN and no CLOSE, but may ESCALATE.
+             no OPEN, no CLOSE and no cooldown (nobody was told), but may ESCALATE and is announced by that.
 
 Each (episode, phase, level) occurs at most once. The level of a CLOSE is the episode's peak, or one more than the
 level of its previous CLOSE if that is higher: the CLOSE with the highest level is the final one. ``peak`` is in its
@@ -308,7 +308,7 @@ class _Machine:
         self._emit(hour, "ESCALATE", level)
 
     def _close(self, hour: int) -> None:
-        if self.suppressed is None:
+        if self.announced and self.suppressed is None:
             self.cooldown_end = hour + self.rule.cooldown_h
         if self.announced:
             self.close_level = max(self.peak, self.close_level + 1)
@@ -321,7 +321,7 @@ class _Machine:
             self.status = IDLE
 
     def _lose(self, hour: int) -> None:
-        if self.status == ACTIVE:
+        if self.status == ACTIVE and self.announced:
             last_valid = hour - self.invalid_run
             self.cooldown_end = max(self.cooldown_end, last_valid + self.rule.cooldown_h)
         self.held = self.status

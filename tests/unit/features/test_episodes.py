@@ -123,6 +123,12 @@ def test_an_episode_that_nobody_was_told_of_escalates_but_does_not_close() -> No
     assert phases(run("?1200")) == [(2, "ESCALATE", 2), (4, "CLOSE", 2)]
 
 
+def test_an_episode_that_nobody_was_told_of_does_not_silence_the_next() -> None:
+    result = run("?110010")
+    assert states(result) == "uAAAiAA"
+    assert phases(result) == [(5, "OPEN", 1)]
+
+
 def test_an_outage_inside_an_episode_continues_it_without_an_event() -> None:
     result = run("01?????100", EpisodeRule("FUNDING_ANOMALY", cooldown_h=24, release_bars=2))
     assert states(result) == "iAAAAuuAAc"
@@ -224,7 +230,7 @@ class Reference:
         self.status, self.span_from, self.offs = "ACTIVE", t, 0
 
     def finish(self, t: int) -> None:
-        if not self.muted:
+        if self.told and not self.muted:
             self.cooldown_until = t + self.rule.cooldown_h
         if self.told:
             self.closes = max(self.peak, self.closes + 1)
@@ -236,7 +242,7 @@ class Reference:
         if not ok:
             self.gaps += 1
             if self.gaps > rule.hold_h and self.status != "UNKNOWN":
-                if self.status == "ACTIVE":
+                if self.status == "ACTIVE" and self.told:
                     self.cooldown_until = max(self.cooldown_until, self.last_valid + rule.cooldown_h)
                 self.before, self.status, self.ons = self.status, "UNKNOWN", 0
         else:
