@@ -32,7 +32,9 @@ SINK_PORT = 8099
 
 #: The guide's variables and the live sources are replaced: nothing of a live installation is read or posted to.
 OVERRIDES = {
+    "REGIMES_CONFIG": "none",
     "DB_URL": "",
+    "DASHBOARD_DB_URL": "",
     "REGIMES_HOME": ".regimes/demo",
     "REGIMES_SYMBOLS": '["BTC/USDT", "ETH/USDT", "SOL/USDT"]',
     "REGIMES_SOURCES__OHLCV": '["simulated"]',

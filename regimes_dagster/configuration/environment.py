@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, Secret
 
 from regimes_dagster.configuration.problems import Path, Problem, did_you_mean, nearest
-from regimes_dagster.configuration.reading import CONFIG_VARIABLE, Tree
+from regimes_dagster.configuration.reading import CONFIG_VARIABLE, NO_FILE, Tree
 from regimes_dagster.vocabulary import WEBHOOK_VARIABLES
 
 PREFIX = "REGIMES_"
@@ -28,7 +28,7 @@ GUIDE_VARIABLES: dict[str, Path] = {
 
 #: Variables with the prefix that are not keys of the file.
 OTHER_VARIABLES: dict[str, str] = {
-    CONFIG_VARIABLE: "Path of the configuration file",
+    CONFIG_VARIABLE: "Path of the configuration file; `none` reads neither a file nor `.env`",
     "REGIMES_PG_URL": "Database address handed to dagster.yaml; set by `regimes` itself",
     "REGIMES_DAGSTER_DIR": "Folder of Dagster's own files, handed to dagster.yaml; set by `regimes` itself",
     "REGIMES_LOG_FORMAT": "`json` writes one JSON object per line, `text` (default) lines for people",
@@ -45,7 +45,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 def with_dotenv(environ: Mapping[str, str], root: FilePath, tree: Tree) -> dict[str, str]:
     """The environment, completed by the ``.env`` file beside the configuration; real variables win."""
     path = root / ".env"
-    if not path.is_file():
+    if environ.get(CONFIG_VARIABLE) == NO_FILE or not path.is_file():
         return dict(environ)
     from dotenv import dotenv_values
 

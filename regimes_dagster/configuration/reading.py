@@ -17,6 +17,9 @@ from regimes_dagster.configuration.problems import Path, Problem
 FILE_NAME = "regimes.toml"
 CONFIG_VARIABLE = "REGIMES_CONFIG"
 
+#: Value of the variable that means: no file and no ``.env``, defaults and variables alone (the demo).
+NO_FILE = "none"
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _TOML_PLACE = re.compile(r"^(?P<what>.*?) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
@@ -67,10 +70,12 @@ class Tree:
 def read_tree(environ: Mapping[str, str], cwd: FilePath, problems: list[Problem]) -> Tree:
     """Read the file in use, or return an empty tree if there is none.
 
-    A file named by ``REGIMES_CONFIG`` must exist; ``regimes.toml`` in ``cwd`` may be absent. What cannot be
+    A file named by ``REGIMES_CONFIG`` must exist (``none`` means no file); ``regimes.toml`` in ``cwd`` may be absent. What cannot be
     read is added to ``problems``.
     """
     named = environ.get(CONFIG_VARIABLE, "").strip()
+    if named == NO_FILE:
+        return Tree(root=cwd.resolve())
     path = (cwd / FilePath(named).expanduser()) if named else cwd / FILE_NAME
     tree = Tree(root=path.parent.resolve())
     try:

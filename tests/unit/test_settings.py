@@ -132,6 +132,15 @@ def test_a_dotenv_file_is_read_and_real_variables_win(tmp_path: Path) -> None:
     assert [endpoint.origins for endpoint in settings.endpoints] == [(".env: WEBHOOKS_ALL",)]
 
 
+def test_a_configuration_of_none_reads_neither_the_file_nor_dotenv(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("WEBHOOKS_ALL=https://example.com/live\n")
+    text = 'db_url = "postgresql://u:p@live/db"\n[[alerts.webhook]]\nurl = "https://example.com/live"\n'
+    settings = load(tmp_path, text, REGIMES_CONFIG="none")
+    assert settings.db_url is None
+    assert settings.endpoints == ()
+    assert settings.root == tmp_path
+
+
 def test_overrides_of_a_command_win_over_everything(tmp_path: Path) -> None:
     (tmp_path / "regimes.toml").write_text('symbols = ["BTC/USDT"]\n')
     settings = load_settings(

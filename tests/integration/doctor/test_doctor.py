@@ -199,10 +199,10 @@ def test_a_failed_last_run_is_named(engine: sa.Engine) -> None:
     assert found.message.startswith("hourly cccccccc: FAILURE")
 
 
-def insert(connection: sa.Connection, name: str, **values: object) -> None:
+def insert(connection: sa.Connection, into: str, **values: object) -> None:
     """A row with an empty value in every column that must have one and is not given."""
     empty: dict[type, object] = {str: "x", int: 0, float: 0.0, bool: False, dict: {}, datetime: NOW}
-    table = tables.table(name)
+    table = tables.table(into)
     for column in table.columns:
         if not column.nullable and column.name not in values:
             kind = dict if isinstance(column.type, sa.JSON) else column.type.python_type
