@@ -18,6 +18,10 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 
+#: Run configuration for runs in a command's own process: the terminal shows warnings, the event log everything.
+QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+
+
 def hourly_job(partitions: dg.MonthlyPartitionsDefinition) -> Any:
     """Raw fetch, join, features and alerts, over whichever months a run names."""
     return dg.define_asset_job(

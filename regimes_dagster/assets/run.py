@@ -30,7 +30,7 @@ def symbols_of(context: AssetExecutionContext, settings: Settings) -> tuple[str,
     ValueError
         If the tag names a symbol that is not configured.
     """
-    named = context.run_tags.get(SYMBOLS_TAG, "")
+    named = context.run.tags.get(SYMBOLS_TAG, "")
     wanted = tuple(symbol.strip() for symbol in named.split(",") if symbol.strip())
     strangers = [symbol for symbol in wanted if symbol not in settings.symbols]
     if strangers:
@@ -43,4 +43,4 @@ def symbols_of(context: AssetExecutionContext, settings: Settings) -> tuple[str,
 
 def refetch_wanted(context: AssetExecutionContext) -> bool:
     """Whether the run was asked to fetch complete windows again."""
-    return str(context.run_tags.get(REFETCH_TAG, "")).lower() == "true"
+    return str(context.run.tags.get(REFETCH_TAG, "")).lower() == "true"

@@ -65,7 +65,7 @@ def run_months(
     progress
         Called with the asset that ended, how many have ended and how many there are.
     """
-    from regimes_dagster.jobs import HOURLY, range_tags
+    from regimes_dagster.jobs import HOURLY, QUIET, range_tags
 
     job = definitions.resolve_job_def(HOURLY)
     steps = len(job.graph.nodes)
@@ -84,6 +84,7 @@ def run_months(
         instance=instance,
         run_id=run_id,
         tags={**range_tags(str(first), str(last)), **(tags or {})},
+        run_config=QUIET,
         raise_on_error=False,
     )
     checks = [check for check in result.get_asset_check_evaluations() if not check.passed]

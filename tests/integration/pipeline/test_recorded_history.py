@@ -72,7 +72,7 @@ def test_forward_volatility_rises_strictly_over_the_regimes_that_occur(recorded:
     assert means[occurring].is_monotonic_increasing, means[occurring]
 
 
-@pytest.mark.parametrize(("symbol", "expected"), zip(SYMBOLS, (0.28, 0.27, 0.20), strict=True))
+@pytest.mark.parametrize(("symbol", "expected"), list(zip(SYMBOLS, (0.28, 0.27, 0.20), strict=True)))
 def test_the_forecast_is_as_good_as_measured_before(recorded: Recorded, symbol: str, expected: float) -> None:
     warehouse = recorded[1].warehouse
     forecast = warehouse.read("volatility_features", symbols=[symbol], columns=["ts", "vol_forecast_24h"]).set_index(
