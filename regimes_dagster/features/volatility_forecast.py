@@ -199,11 +199,11 @@ def fit(design: Design, midnights: Ints, params: VolatilityParameters) -> Fits:
     if enough.any():
         coefficients[enough] = _solve(gram[pick[enough]], moment[pick[enough]])
         at = np.flatnonzero(usable)
+        known_x, known_y = x[:, at], y[at]
         for d in np.flatnonzero(enough):
             last = int(midnights[d]) - HORIZON_H - int(design.hours[0])
             low, high = np.searchsorted(at, (last - span * HOURS_PER_DAY, last), side="right")
-            rows = at[low:high]
-            residual = y[rows] - combine(coefficients[d], x[:, rows])
+            residual = known_y[low:high] - combine(coefficients[d], known_x[:, low:high])
             # exp of what no market does would be infinite; such a row weighs as e^50 already.
             smear[d] = np.exp(np.minimum(residual, 50.0)).mean()
     return Fits(midnights, coefficients, smear, n_rows, enough)

@@ -24,7 +24,7 @@ from regimes_dagster.features.volatility_forecast import (
     to_volatility,
 )
 from regimes_dagster.features.volatility_hysteresis import REGIME_NAMES
-from regimes_dagster.features.volatility_persistence import Persistence, daily_persistence, weekday_rank
+from regimes_dagster.features.volatility_persistence import Persistence, daily_persistence, log_levels, weekday_rank
 from regimes_dagster.parameters import VolatilityParameters
 from regimes_dagster.partitions import utc
 
@@ -122,6 +122,7 @@ def look_ahead(
     smear, half_life, acf7 = (np.full(len(models), np.nan) for _ in range(3))
     reversion = np.full((len(models), len(REGIME_NAMES)), np.nan)
     rank = np.full(len(rows), np.nan)
+    levels = log_levels(volatility)
     starts = np.searchsorted(day_of, np.arange(len(models) + 1))
     for d, model in enumerate(models):
         figures = model["coefficients"]
@@ -137,7 +138,7 @@ def look_ahead(
         if figures["weekday_log_factors"] is not None:
             part = slice(int(starts[d]), int(starts[d + 1]))
             factors = np.array(figures["weekday_log_factors"])
-            rank[part] = weekday_rank(design.hours, volatility, rows[part], factors)
+            rank[part] = weekday_rank(design.hours, levels, rows[part], factors)
 
     har = har_variance(coefficients[day_of].T, smear[day_of], design.x[:, rows])
     ewma = design.ewma[rows]

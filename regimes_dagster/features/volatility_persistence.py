@@ -136,15 +136,20 @@ def autocorrelation(values: Floats, lag: int) -> float | None:
     return float(np.clip(products.mean() / variance, -1.0, 1.0))
 
 
-def weekday_rank(hours: Ints, volatility: Floats, rows: Ints, log_factors: Floats) -> Floats:
+def log_levels(volatility: Floats) -> Floats:
+    """ln of volatilities, with the floor of the forecast variances; NaN where null."""
+    return np.log(np.maximum(volatility, np.sqrt(VARIANCE_FLOOR)))
+
+
+def weekday_rank(hours: Ints, log_volatility: Floats, rows: Ints, log_factors: Floats) -> Floats:
     """Rank of a weekday-adjusted volatility within the 90 days before it.
 
     Parameters
     ----------
-    hours, volatility
-        [T] consecutive hours and the published volatility, NaN where insufficient.
+    hours, log_volatility
+        [T] consecutive hours and ``log_levels`` of the published volatility.
     rows
-        [R] ascending positions to rank, all under the same factors.
+        [R] ascending positions to rank, at most 90 days apart, all under the same factors.
     log_factors
         [7] ``Persistence.weekday_log_factors``; a window over two days takes both by their hours.
 
@@ -154,20 +159,29 @@ def weekday_rank(hours: Ints, volatility: Floats, rows: Ints, log_factors: Float
         [R] share of lower values (ties count half) among the other hours of (t - 90 d, t]; NaN where the volatility is,
         or where less than 90 % of the window is known.
     """
-    low = max(int(rows[0]) - RANK_HOURS + 1, 0)
-    span = slice(low, int(rows[-1]) + 1)
-    day = (hours[span] - 1) // HOURS_PER_DAY
-    share = (hours[span] - day * HOURS_PER_DAY) / HOURS_PER_DAY
-    factor = share * log_factors[weekday(day)] + (1 - share) * log_factors[weekday(day - 1)]
-    adjusted = np.log(np.maximum(volatility[span], np.sqrt(VARIANCE_FLOOR))) - factor
-    padded = np.concatenate((np.full(RANK_HOURS, np.nan), adjusted))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, RANK_HOURS)[rows - low + 1]
+    first, last = int(rows[0]), int(rows[-1])
+    low = max(first - RANK_HOURS + 1, 0)
+    # By hour of the week, Monday 01:00 first: the window of that hour lies by this share in the day it ends.
+    share = np.tile(np.arange(1, HOURS_PER_DAY + 1) / HOURS_PER_DAY, 7)
+    factor = share * np.repeat(log_factors, HOURS_PER_DAY) + (1 - share) * np.repeat(
+        np.roll(log_factors, 1), HOURS_PER_DAY
+    )
+    # 1970-01-01 was a Thursday.
+    adjusted = log_volatility[low : last + 1] - factor[(hours[low : last + 1] - 1 + 3 * HOURS_PER_DAY) % 168]
+
+    # What all rows have in common is sorted once; the few hours at either end are compared one by one.
+    common = slice(max(last - RANK_HOURS + 1, 0) - low, first + 1 - low)
+    shared = np.sort(adjusted[common])
+    shared = shared[: np.count_nonzero(np.isfinite(shared))]
+    ends = np.concatenate((np.arange(common.start), np.arange(common.stop, len(adjusted))))
     own = adjusted[rows - low][:, None]
-    lower = np.count_nonzero(windows < own, axis=1)
-    equal = np.count_nonzero(windows == own, axis=1) - 1
-    counted = np.count_nonzero(windows == windows, axis=1)
-    rank = (lower + 0.5 * equal) / np.maximum(counted - 1, 1)
-    return np.where((counted >= VALID_SHARE * RANK_HOURS) & np.isfinite(own[:, 0]), rank, np.nan)
+    at = (rows - low)[:, None]
+    inside = (ends > at - RANK_HOURS) & (ends <= at)
+    lower = np.searchsorted(shared, own[:, 0], side="left") + (inside & (adjusted[ends] < own)).sum(axis=1)
+    not_higher = np.searchsorted(shared, own[:, 0], side="right") + (inside & (adjusted[ends] <= own)).sum(axis=1)
+    others = len(shared) + (inside & np.isfinite(adjusted[ends])).sum(axis=1) - 1
+    rank = (lower + 0.5 * (not_higher - lower - 1)) / np.maximum(others, 1)
+    return np.where((others + 1 >= VALID_SHARE * RANK_HOURS) & np.isfinite(own[:, 0]), rank, np.nan)
 
 
 def quintile(rank: Floats) -> npt.NDArray[np.object_]:

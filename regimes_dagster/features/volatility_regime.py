@@ -211,9 +211,10 @@ def compute_volatility_features(
 
 def _chunks(market: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Some symbols at a time: nothing in this feature depends on another symbol."""
-    symbols = market["symbol"].unique()
-    for first in range(0, len(symbols), SYMBOLS_AT_ONCE):
-        yield market[market["symbol"].isin(symbols[first : first + SYMBOLS_AT_ONCE])]
+    starts = np.flatnonzero(~market["symbol"].duplicated().to_numpy())
+    ends = [*starts[SYMBOLS_AT_ONCE::SYMBOLS_AT_ONCE], len(market)]
+    for start, end in zip(starts[::SYMBOLS_AT_ONCE], ends, strict=True):
+        yield market.iloc[start:end]
 
 
 def _together(parts: list[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from regimes_dagster.features.volatility_persistence import (
     autocorrelation,
     daily_persistence,
     half_life,
+    log_levels,
     quintile,
     weekday_rank,
 )
@@ -249,14 +250,16 @@ def test_the_rank_counts_lower_weekday_adjusted_hours_of_ninety_days() -> None:
         others = np.array(adjusted[r - 2159 : r])
         others = others[~np.isnan(others)]
         expected.append(np.nan if np.isnan(adjusted[r]) else (others < adjusted[r] - 1e-12).mean())
-    mine = weekday_rank(hours, volatility, rows, factors)
+    mine = weekday_rank(hours, log_levels(volatility), rows, factors)
     np.testing.assert_allclose(mine, expected, atol=3e-3, err_msg="ties aside")
-    assert np.isnan(weekday_rank(hours, volatility, np.array([1900]), factors)).all(), "81 of 90 days are needed"
+    assert np.isnan(weekday_rank(hours, log_levels(volatility), np.array([1900]), factors)).all(), (
+        "81 of 90 days are needed"
+    )
 
 
 def test_equal_hours_rank_in_the_middle() -> None:
     hours = FIRST + np.arange(24 * 100)
-    rank = weekday_rank(hours, np.full(len(hours), 0.02), np.array([len(hours) - 1]), np.zeros(7))
+    rank = weekday_rank(hours, np.full(len(hours), -4.0), np.array([len(hours) - 1]), np.zeros(7))
     assert rank.tolist() == [0.5]
 
 
