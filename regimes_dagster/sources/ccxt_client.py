@@ -112,6 +112,14 @@ class Client:
                 raise NotAvailable(self.venue, symbol, f"ccxt {_ccxt_version()} has no {method} for it; upgrade ccxt")
             return self._tried(symbol, lambda: call(dict(params)), now)
 
+    def ask_path(
+        self, symbol: str, api: str, path: str, params: Mapping[str, Any], now: pd.Timestamp | None = None
+    ) -> Any:
+        """As ``ask``, for a public path that ccxt has no method for; ``{name}`` in it is filled from ``params``."""
+        with self._lock:
+            exchange = self.exchange
+            return self._tried(symbol, lambda: exchange.fetch2(path, [api], "GET", dict(params)), now)
+
     def listing(self, symbol: str, native: str, now: pd.Timestamp | None = None) -> None:
         """Look a symbol up in the venue's market list; asked only after an answer that makes one doubt.
 

@@ -36,9 +36,9 @@ class Bar:
     quote_volume: float | None
 
     @property
-    def ts(self) -> pd.Timestamp:
-        """End of the bar."""
-        return pd.Timestamp(self.open_ms + 3_600_000, unit="ms", tz="UTC").as_unit("us")
+    def end_ms(self) -> int:
+        """End of the bar, milliseconds since 1970."""
+        return self.open_ms + 3_600_000
 
 
 Ask = Callable[[Client, str, str, Window, pd.Timestamp], list[Bar]]
@@ -88,7 +88,7 @@ class SpotSource:
         native = spot_id(self.client.venue, symbol)
         pager: Pager[Bar] = Pager(
             ask=lambda page: self.venue.ask(self.client, symbol, native, page, now),
-            stamp=lambda bar: bar.ts,
+            stamp=lambda bar: bar.end_ms,
             key=lambda bar: bar.open_ms,
             page=self.venue.page_hours * HOUR,
             step=HOUR,

@@ -33,8 +33,9 @@ _PLACE = re.compile(
     r"restricted location|your country|not available in|eligibility|jurisdiction|region|geo", re.IGNORECASE
 )
 _NO_SUCH = re.compile(
-    r"invalid symbol|unknown (symbol|asset|pair|contract|instrument|market)|symbol (not|does not)|"
-    r"(instrument|contract|market|product|coin) .{0,40}(not|n't) (found|exist|valid)|not ?found|contract_not_found",
+    r"invalid symbol|symbol is invalid|symbol (not|does not)|contract_?not_?found|"
+    r"unknown (symbol|asset|pair|contract|instrument|market)|"
+    r"(instrument|contract|market|product|coin) .{0,40}(not|n't) (found|exist|valid)|not ?found",
     re.IGNORECASE,
 )
 
@@ -82,9 +83,8 @@ def classify(
         return Outage(
             venue, symbol, f"server error (HTTP {answer.status}); it is tried again in the next run. It said: {said}"
         )
-    if isinstance(problem, errors.BadSymbol) or (
-        answer is not None and answer.status in (400, 404, 422) and _NO_SUCH.search(said)
-    ):
+    refused = answer is not None and answer.status in (200, 400, 404, 422) and isinstance(problem, errors.ExchangeError)
+    if isinstance(problem, errors.BadSymbol) or (refused and _NO_SUCH.search(said)):
         return UnknownSymbol(
             venue, symbol, f"the venue does not list it; remove it or name another venue. It said: {said}"
         )

@@ -118,8 +118,8 @@ def stream(
     run = _Run(kind, now, sources, coverage, statuses, refetch)
     months = [part for part in by_month(window.until(final_edge(now))) if part.end > part.start]
     total, done = len(months) * len(symbols), 0
-    for month in months:
-        for symbol in symbols:
+    for symbol in symbols:
+        for month in months:
             step = run.step(symbol, month)
             done += 1
             if progress is not None:

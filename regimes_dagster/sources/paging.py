@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import pandas as pd
 
 from regimes_dagster.partitions import Window
+from regimes_dagster.sources.frames import milliseconds
 
 Row = TypeVar("Row")
 
@@ -39,20 +40,23 @@ class Pager(Generic[Row]):
     ask
         Rows of one page, in any order; rows outside it are ignored.
     stamp
-        The ``ts`` of a row.
+        The ``ts`` of a row, milliseconds since 1970 (a ``Timestamp`` per row costs more than all the rest).
     key
         What makes a row unique; the later of two with one key wins.
     page
         Span of the rows that one answer can hold.
     step
         Usual distance of two rows; an edge that lacks more than this is asked again. None: edges are not looked at.
+    full
+        Rows of a full answer: edges are looked at only after one. None: after every answer.
     """
 
     ask: Callable[[Window], list[Row]]
-    stamp: Callable[[Row], pd.Timestamp]
+    stamp: Callable[[Row], int]
     key: Callable[[Row], Hashable]
     page: timedelta
     step: timedelta | None = None
+    full: int | None = None
 
     def walk(self, window: Window, settled: pd.Timestamp) -> Paged[Row]:
         """All rows of the window.
@@ -76,22 +80,34 @@ class Pager(Generic[Row]):
         return result
 
     def _page(self, page: Window, settled: pd.Timestamp) -> list[Row]:
-        rows = self._inside(page)
+        rows, cut = self._inside(page)
         if not rows or self.step is None:
             return rows
+        step = self.step // timedelta(milliseconds=1)
+        start, end, reliable = milliseconds(page.start), milliseconds(page.end), milliseconds(settled)
         first, last = min(map(self.stamp, rows)), max(map(self.stamp, rows))
         # Newest-first venues cut the head, others the tail; an answer that adds nothing ends the matter.
-        while last + self.step <= page.end and last + self.step <= settled:
-            more = self._inside(Window(last, page.end))
+        ahead = cut
+        while ahead and last + step <= min(end, reliable):
+            more, ahead = self._inside(Window(_stamp(last), page.end))
             if not more:
                 break
             rows, last = rows + more, max(map(self.stamp, more))
-        while first - self.step > page.start:
-            more = self._inside(Window(page.start, first - timedelta(microseconds=1)))
+        before = cut
+        while before and first - step > start:
+            more, before = self._inside(Window(page.start, _stamp(first - 1)))
             if not more:
                 break
             rows, first = more + rows, min(map(self.stamp, more))
         return rows
 
-    def _inside(self, page: Window) -> list[Row]:
-        return [row for row in self.ask(page) if page.start < self.stamp(row) <= page.end]
+    def _inside(self, page: Window) -> tuple[list[Row], bool]:
+        """Rows of the page, and whether the answer may have been cut."""
+        answer = self.ask(page)
+        start, end = milliseconds(page.start), milliseconds(page.end)
+        rows = [row for row in answer if start < self.stamp(row) <= end]
+        return rows, self.full is None or len(answer) >= self.full
+
+
+def _stamp(ms: int) -> pd.Timestamp:
+    return pd.Timestamp(ms, unit="ms", tz="UTC").as_unit("us")

@@ -3,6 +3,9 @@
 What belongs here: how each venue says what ``truth.py`` holds, including the running bar. What does not: faults.
 """
 
+# A row of a wire format stays on one line, as the venue sends it.
+# ruff: noqa: E501
+
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regimes_dagster.partitions import HOUR, Window, utc
+from regimes_dagster.sources.frames import milliseconds
 from regimes_dagster.sources.paging import Pager
 
 ORIGIN = utc("2025-01-01")
@@ -15,7 +16,7 @@ FAR = utc("2030-01-01")
 
 
 def pager(ask: Callable[[Window], list[pd.Timestamp]], page: int = 10) -> Pager[pd.Timestamp]:
-    return Pager(ask=ask, stamp=lambda row: row, key=lambda row: row, page=page * HOUR, step=HOUR)
+    return Pager(ask=ask, stamp=milliseconds, key=lambda row: row, page=page * HOUR, step=HOUR)
 
 
 def habit(name: str, truth: list[pd.Timestamp], cap: int) -> Callable[[Window], list[pd.Timestamp]]:
