@@ -211,6 +211,8 @@ def compute_volatility_features(
 
 def _chunks(market: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Some symbols at a time: nothing in this feature depends on another symbol."""
+    if market.empty:
+        return
     starts = np.flatnonzero(~market["symbol"].duplicated().to_numpy())
     ends = [*starts[SYMBOLS_AT_ONCE::SYMBOLS_AT_ONCE], len(market)]
     for start, end in zip(starts[::SYMBOLS_AT_ONCE], ends, strict=True):
