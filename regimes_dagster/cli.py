@@ -46,7 +46,10 @@ EXIT_INTERRUPTED = 130
 _KNOWN = (
     ("regimes_dagster.database", "DatabaseError"),
     ("regimes_dagster.embedded", "EmbeddedServerError"),
-    ("regimes_dagster.storage", "StorageError"),
+    ("regimes_dagster.contracts", "StorageError"),
+    ("regimes_dagster.alerts.requests", "RequestError"),
+    ("regimes_dagster.alerts.silences", "SilenceError"),
+    ("dash_app.guard", "RefusedBind"),
     ("regimes_dagster.sources.protocol", "SourceError"),
     ("regimes_dagster.supervisor", "StartError"),
 )
@@ -168,9 +171,9 @@ def known_failure(error: BaseException) -> str | None:
         first = redacted(str(error)).strip().splitlines()[:1]
         what = first[0] if first else type(error).__name__
         return f"Error: the database failed: {what}\n`regimes doctor` says what is wrong."
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
-        return f"Error: {error.strerror or error}{place}"
+        return redacted(f"Error: {error.strerror or error}{place}")
     return None
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 
 from regimes_dagster.configuration.consistency import contradictions
 from regimes_dagster.configuration.environment import apply_environment, with_dotenv
@@ -204,7 +204,9 @@ def _validated(tree: Tree, problems: list[Problem]) -> Settings:
 
 
 def _json_value(value: object) -> object:
-    """TOML's dates and times, and paths that commands pass, as text."""
+    """TOML's dates and times, and what commands pass, as text."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 

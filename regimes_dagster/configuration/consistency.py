@@ -38,11 +38,10 @@ def _symbols(tree: Tree) -> Iterator[Problem]:
     if not isinstance(written, list):
         return
     seen: set[str] = set()
-    for symbol in written:
+    for symbol in (item for item in written if isinstance(item, str)):
         if symbol in seen:
             yield Problem("symbols", tree.origin(("symbols",)), f'names "{symbol}" twice; name each symbol once.')
-        if isinstance(symbol, str):
-            seen.add(symbol)
+        seen.add(symbol)
 
 
 def _history(settings: "Settings", tree: Tree, today: date | Callable[[], date]) -> Iterator[Problem]:

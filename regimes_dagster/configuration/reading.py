@@ -70,8 +70,8 @@ class Tree:
 def read_tree(environ: Mapping[str, str], cwd: FilePath, problems: list[Problem]) -> Tree:
     """Read the file in use, or return an empty tree if there is none.
 
-    A file named by ``REGIMES_CONFIG`` must exist (``none`` means no file); ``regimes.toml`` in ``cwd`` may be absent. What cannot be
-    read is added to ``problems``.
+    A file named by ``REGIMES_CONFIG`` must exist (``none`` means no file); ``regimes.toml`` may be absent. What
+    cannot be read is added to ``problems``.
     """
     named = environ.get(CONFIG_VARIABLE, "").strip()
     if named == NO_FILE:

@@ -79,7 +79,10 @@ def freshness(connection: sa.Connection, settings: Settings, now: datetime) -> I
     for symbol in settings.symbols:
         row = rows.get(symbol)
         if row is None:
-            yield fail(f"freshness {symbol}", "no rows in the last 40 days", "Run: regimes backfill, then regimes up")
+            if _newest(connection, "market_metrics", (symbol,)) is None:
+                yield skip(f"freshness {symbol}", "no history yet")
+            else:
+                yield fail(f"freshness {symbol}", "no rows in the last 40 days", "Run: regimes up")
             continue
         stages = [judge("bars", row.bars, now, HOURLY_LIMIT)]
         if settings.sources.funding:

@@ -101,7 +101,7 @@ def _database(settings: Settings, start: bool, clock: Callable[[], datetime]) ->
             engine = make_engine(url, read_only=True, statement_timeout_ms=30_000)
             stack.callback(engine.dispose)
             with clear_errors(url), engine.connect():
-                yield ok("database", f"{shown(url)} answers")
+                yield ok("database", f"{shown(url)} answers" if settings.db_url else "answers")
         except DatabaseError as error:
             yield fail("database", redacted(str(error)), "Check DB_URL and that the server runs.")
             return

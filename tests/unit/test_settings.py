@@ -7,11 +7,12 @@ import sys
 import traceback
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from regimes_dagster import schemas, vocabulary
 from regimes_dagster.configuration.reading import key_lines
@@ -164,6 +165,41 @@ def test_options_handed_out_are_copies_all_the_way_down(tmp_path: Path) -> None:
     settings = load(tmp_path, "[sources.ccxt.kraken]\nurls = {api = {public = 'http://127.0.0.1:1'}}\n")
     settings.sources.ccxt_options("kraken")["urls"]["api"]["public"] = "changed"
     assert settings.sources.ccxt_options("kraken")["urls"]["api"]["public"] == "http://127.0.0.1:1"
+
+
+def leaves(settings: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name in type(settings).model_fields:  # type: ignore[attr-defined]
+        value = getattr(settings, name)
+        found += leaves(value, (*path, name)) if isinstance(value, BaseModel) else [(*path, name)]
+    return found
+
+
+def default_of(path: tuple[str, ...]) -> Any:
+    value = Settings().model_dump(mode="json")
+    for part in path:
+        value = value[part]
+    return value
+
+
+EVERY_KEY_WITH_A_DEFAULT = [path for path in leaves(Settings()) if default_of(path) is not None]
+
+
+@pytest.mark.parametrize("path", EVERY_KEY_WITH_A_DEFAULT, ids=".".join)
+def test_every_key_can_be_set_by_its_variable_which_wins_over_the_file(tmp_path: Path, path: tuple[str, ...]) -> None:
+    usual = default_of(path)
+    # The file is wrong on purpose: only a variable that wins makes the settings load.
+    header = f"[{'.'.join(path[:-1])}]\n" if path[:-1] else ""
+    wrong = "1979-05-27" if not isinstance(usual, str) else "7"
+    name = "REGIMES_" + "__".join(path).upper()
+    text = usual if isinstance(usual, str) else json.dumps(usual)
+    settings = load(tmp_path, f"{header}{path[-1]} = {wrong}\n", **{name: text})
+    assert settings.origin(*path) == name
+    found: object = settings
+    expected: object = load_settings({}, tmp_path / "nowhere")
+    for part in path:
+        found, expected = getattr(found, part), getattr(expected, part)
+    assert found == (tmp_path / ".regimes" if path == ("home",) else expected)
 
 
 SECRETS = {

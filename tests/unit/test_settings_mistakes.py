@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from regimes_dagster.configuration.environment import plain_type
-from regimes_dagster.configuration.problems import nearest
+from regimes_dagster.configuration.problems import Problem, nearest
 from regimes_dagster.settings import Settings, SettingsError, load_settings
 
 TODAY = date(2026, 1, 1)
@@ -322,3 +323,42 @@ def test_any_single_misspelling_names_the_nearest_key(
     assert f'Did you mean "{expected}"?' in found[0]
     if len(name) >= 5:
         assert expected == name or len([s for s in siblings if nearest(wrong, [s])]) > 1
+
+
+def problems_of(environ: dict[str, str], folder: Path, **more: Any) -> tuple[Problem, ...]:
+    """What is wrong; anything but a ``SettingsError`` is a bug and comes out."""
+    try:
+        load_settings(environ, folder, today=TODAY, **more)
+    except SettingsError as error:
+        return error.problems
+    return ()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10**12) | st.floats() | st.text(max_size=8) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from([(*path, name) for path, name in ALL_KEYS]), ANYTHING, max_size=4))
+def test_whatever_is_written_is_accepted_or_refused_with_messages(
+    tmp_path: Path, values: dict[tuple[str, ...], object]
+) -> None:
+    tree: dict[str, object] = {}
+    for path, value in values.items():
+        here = tree
+        for part in path[:-1]:
+            here = here.setdefault(part, {})  # type: ignore[assignment]
+        here[path[-1]] = value
+    problems = problems_of({}, tmp_path, overrides=tree)
+    assert all(str(problem).strip() and len(str(problem)) < 2000 for problem in problems)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60))
+def test_no_text_of_a_variable_breaks_the_reading(text: str) -> None:
+    for name in ("DB_URL", "WEBHOOKS_ALL", "REGIMES_SYMBOLS", "REGIMES_ALERTS__WEBHOOK", "REGIMES_SOURCES__CCXT"):
+        problems = problems_of({name: text, "REGIMES_CONFIG": "none"}, Path.cwd())
+        assert all(name in str(problem) for problem in problems)
