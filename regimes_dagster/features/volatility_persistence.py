@@ -34,8 +34,8 @@ class Persistence:
     acf7
         Autocorrelation of the same at 7 days.
     reversion
-        [4] share of hours whose volatility was lower 24 h later, per regime by the edges alone, with a Beta(2, 2) prior.
-        (By the edges, because the published regime of a year ago depends on what came before that year.)
+        [4] share of hours whose volatility was lower 24 h later, per regime by the edges alone (the published regime of
+        a year ago depends on what came before that year), with a Beta(2, 2) prior.
     """
 
     weekday_log_factors: Floats | None = None

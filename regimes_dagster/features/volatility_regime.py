@@ -181,6 +181,9 @@ def compute_volatility_features(
     market = market[market["ts"] <= window.end]
     config_hash = params.config_hash()
     newest = None if market.empty else market["ts"].max()
+    if newest is not None and newest <= window.start:
+        # History alone (an outage since the window began): no hour to say anything about.
+        market, newest = market.iloc[:0], None
     wanted = checkpoints_within(window, newest, checkpoints)
     stored_models = models_by_symbol(models, config_hash)
 

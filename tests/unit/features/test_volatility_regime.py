@@ -267,6 +267,15 @@ def test_no_rows_give_empty_frames_with_their_columns(market: pd.DataFrame) -> N
     VolatilityModels.validate(result.models)
 
 
+def test_history_without_a_row_in_the_window_gives_nothing(market: pd.DataFrame) -> None:
+    edge = utc("2024-04-01")
+    past = market[market["ts"] <= edge]
+    state = stored(compute(past, Window(START, edge)), edge)
+    result = compute(past, Window(edge, utc("2024-04-02")), state=state)
+    assert result.rows[TABLE].empty
+    assert result.states.empty
+
+
 def test_unsorted_rows_are_refused(market: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="sort_values"):
         compute(market.iloc[::-1])
