@@ -271,7 +271,7 @@ def compute_funding_metrics(
     )
     tables = {
         FEATURE: pd.concat([_feature_rows(places, market, funding, rows), machine], axis=1),
-        "funding_venue_features": _venue_rows(funding, window, config_hash),
+        "funding_venue_features": _venue_rows(places, funding, window, config_hash),
     }
     events = _events(places, funding, peaks, anomaly, reversals, params, window)
     states = _states(places, peaks, anomaly, reversals, state)
@@ -518,11 +518,15 @@ def _feature_rows(places: MarketRows, market: pd.DataFrame, funding: Funding, ro
     )
 
 
-def _venue_rows(funding: Funding, window: Window, config_hash: str) -> pd.DataFrame:
-    """Rows of ``funding_venue_features``: every 8-hour value of every venue."""
+def _venue_rows(places: MarketRows, funding: Funding, window: Window, config_hash: str) -> pd.DataFrame:
+    """Rows of ``funding_venue_features``: every 8-hour value of every venue, from the symbol's first market row on."""
     blocks = funding.blocks
+    listed = {symbol: ts.value // 1000 for symbol, ts in places.first_hours().items()}
+    since = np.array([listed[symbol] for _, symbol in blocks.series], dtype=np.int64).reshape(-1, 1)
     lower, upper = window.start.value // 1000, window.end.value // 1000
-    m, slot = np.nonzero(np.isfinite(blocks.x) & (blocks.settled > lower) & (blocks.settled <= upper))
+    m, slot = np.nonzero(
+        np.isfinite(blocks.x) & (blocks.settled > lower) & (blocks.settled <= upper) & (blocks.settled >= since)
+    )
     venues = sorted({venue for venue, _ in blocks.series})
     symbols = sorted({symbol for _, symbol in blocks.series})
     venue_code = np.array([venues.index(venue) for venue, _ in blocks.series], dtype=np.int64)
@@ -551,12 +555,14 @@ def _events(
 ) -> pd.DataFrame:
     """Rows of ``episode_events``: the machines' phases with the message that each carries."""
     out = []
+    config_hash = params.config_hash()
+    number = {symbol: k for k, symbol in enumerate(places.symbols)}
     machines: list[tuple[str | None, Episodes]] = [(None, anomaly), *reversals.items()]
     for kind, episodes in machines:
         inside = episodes.events.loc[window.mask(episodes.events["ts"])]
         for event in inside.to_dict("records"):
             symbol = event["key"].split("|")[0]
-            k, t = places.symbols.index(symbol), int(places.ts.searchsorted(event["ts"]))
+            k, t = number[symbol], int(places.ts.searchsorted(event["ts"]))
             hour = funding.at(k, t) | {
                 "peak_z": peaks.z[k, t],
                 "peak_rate_8h": peaks.x[k, t],
@@ -587,7 +593,7 @@ def _events(
                     "data": data,
                     "explain": explanation(hour, params),
                     "suppressed_reason": event["suppressed_reason"],
-                    "config_hash": params.config_hash(),
+                    "config_hash": config_hash,
                 }
             )
     return events_frame(out)

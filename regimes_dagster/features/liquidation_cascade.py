@@ -439,11 +439,12 @@ def _events(
 ) -> pd.DataFrame:
     """Rows of ``episode_events``: the machines' phases with the message that each carries."""
     config_hash = params.config_hash()
+    number = {symbol: k for k, symbol in enumerate(places.symbols)}
     out = []
     for episodes, silenced in ((machines.alerting, None), (machines.warm_up, "WARMING_UP")):
         inside = episodes.events.loc[window.mask(episodes.events["ts"])]
         for event in inside.to_dict("records"):
-            k, t = places.symbols.index(event["key"]), int(places.ts.searchsorted(event["ts"]))
+            k, t = number[event["key"]], int(places.ts.searchsorted(event["ts"]))
             out.append(
                 {
                     "feature": FEATURE,

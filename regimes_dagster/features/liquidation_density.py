@@ -127,17 +127,18 @@ def find_peaks(f: Floats, origin: int) -> Peaks:
     right = np.argmax(below & (columns > col[:, None]), axis=1)
     left = width - 1 - np.argmax((below & (columns < col[:, None]))[:, ::-1], axis=1)
     at = np.arange(len(row))
-    upper = right - 1 + _fraction(lines[at, right - 1], lines[at, right], peak / 2)
-    lower = left + 1 - _fraction(lines[at, left + 1], lines[at, left], peak / 2)
+    # Whole grid numbers are added first: a position must not depend on where the batch's grid begins.
+    upper = (origin + right - 1) + _fraction(lines[at, right - 1], lines[at, right], peak / 2)
+    lower = (origin + left + 1) - _fraction(lines[at, left + 1], lines[at, left], peak / 2)
     next_same = np.flatnonzero(row[1:] == row[:-1])
     between = (columns > col[next_same, None]) & (columns < col[next_same + 1, None])
-    saddle = np.where(between, lines[next_same], np.inf).argmin(axis=1).astype(np.float64)
+    saddle = origin + np.where(between, lines[next_same], np.inf).argmin(axis=1)
     upper[next_same] = np.minimum(upper[next_same], saddle)
     lower[next_same + 1] = np.maximum(lower[next_same + 1], saddle)
 
     before, after = lines[at, col - 1], lines[at, col + 1]
-    centre = col + 0.5 * (before - after) / (before - 2 * peak + after)
-    return Peaks(row.astype(np.int64), (origin + lower) * STEP, (origin + centre) * STEP, (origin + upper) * STEP)
+    centre = (origin + col) + 0.5 * (before - after) / (before - 2 * peak + after)
+    return Peaks(row.astype(np.int64), lower * STEP, centre * STEP, upper * STEP)
 
 
 def _fraction(inside: Floats, outside: Floats, level: Floats) -> Floats:
