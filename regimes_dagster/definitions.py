@@ -14,7 +14,10 @@ from regimes_dagster.assets.raw import raw_assets
 from regimes_dagster.jobs import EXECUTOR, hourly_job
 from regimes_dagster.platform import Platform
 from regimes_dagster.resources.warehouse import WarehouseIOManager
+from regimes_dagster.resources.webhooks import Webhooks
 from regimes_dagster.schedules import demo_clock, hourly_schedule
+from regimes_dagster.sensors.delivery import delivery_sensor
+from regimes_dagster.sensors.health import pipeline_failed, platform_health
 from regimes_dagster.settings import Settings, load_settings
 
 
@@ -40,8 +43,17 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
         ],
         jobs=[hourly_job(partitions)],
         schedules=[hourly_schedule],
-        sensors=[demo_clock] if settings.is_simulated else [],
-        resources={"platform": platform, "warehouse": WarehouseIOManager(platform)},
+        sensors=[
+            delivery_sensor(settings),
+            pipeline_failed,
+            platform_health,
+            *([demo_clock] if settings.is_simulated else []),
+        ],
+        resources={
+            "platform": platform,
+            "warehouse": WarehouseIOManager(platform),
+            "webhooks": Webhooks(platform),
+        },
         executor=EXECUTOR,
     )
 

@@ -100,6 +100,7 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
             ),
             perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
         )
+        context.add_output_metadata({"empty_because": dg.MetadataValue.json(dict(found.empty_because))})
         return found.rows
 
     @declare(group=FEATURES, code_version="1")

@@ -80,4 +80,4 @@ def test_only_a_simulated_market_has_a_clock_of_its_own(tmp_path: Path) -> None:
     assert names == {*SENSORS, "demo_clock"}
 
 
-SENSORS = ["deliver_alerts", "report_failed_runs"]
+SENSORS = ["alert_delivery", "pipeline_failed", "platform_health"]

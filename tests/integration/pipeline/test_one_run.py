@@ -79,7 +79,7 @@ def test_every_partition_says_what_it_holds(make_settings: MakeSettings, instanc
         events = instance.fetch_materializations(dg.AssetKey(asset), limit=10).records
         found = {record.partition_key: record.asset_materialization.metadata for record in events}
         assert set(found) == {"2024-01-01", "2024-02-01"}
-        rows = {key: metadata["dagster/row_count"].value for key, metadata in found.items()}
+        rows = {key: metadata["dagster/partition_row_count"].value for key, metadata in found.items()}
         assert rows["2024-01-01"] != rows["2024-02-01"]
         assert all(count > 2000 for count in rows.values())
 
