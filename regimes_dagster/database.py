@@ -151,7 +151,7 @@ def find_url(db_url: str | None, *, start: bool = True, environment: Mapping[str
             server.start()
         except EmbeddedServerError as error:
             raise DatabaseUnavailable(str(error)) from error
-    elif not server.answers():
+    elif not server.ready():
         raise DatabaseUnavailable(
             f"the embedded PostgreSQL in {server.data} does not run; start it with `regimes db start`"
         )

@@ -47,6 +47,9 @@ MAX_SOCKET_PATH = 100
 #: Seconds to wait for a server to start, recovery after a crash included, or for another process's start.
 START_SECONDS = 120
 
+#: Seconds to wait for the last processes of a server that was killed.
+ORPHAN_SECONDS = 30
+
 #: A process id that no system gives out; see ``_forget_foreign_pid``.
 NO_PROCESS = 2**31 - 1
 
@@ -153,21 +156,25 @@ class EmbeddedServer:
         return True
 
     def ready(self) -> bool:
-        """True if the server takes queries and the platform's database was made; costs no connection."""
+        """True if the server takes queries and the platform's database was made; costs no connection.
+
+        The process is looked at too: what is left of a killed server keeps its socket open for a moment.
+        """
         if not self._marker.exists() or not self.answers():
             return False
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return bool(lines) and lines[-1].strip() == "ready"
+        return bool(lines) and lines[-1].strip() == "ready" and self._pid() is not None
 
     def status(self) -> ServerStatus:
         """What is known of the server, without changing anything."""
         version = self.data / "PG_VERSION"
+        pid = self._pid()
         return ServerStatus(
-            running=self.answers(),
-            pid=self._pid(),
+            running=pid is not None and self.answers(),
+            pid=pid,
             data=self.data,
             socket_folder=self.socket_folder,
             version=version.read_text().strip() if version.exists() else None,
@@ -407,9 +414,16 @@ class EmbeddedServer:
             str(START_SECONDS),
             "start",
         ]
-        done = self._run(command, account)
-        if done.returncode != 0:
-            raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {done.stderr.strip()}{self._log_tail()}")
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while (done := self._run(command, account)).returncode != 0:
+            # The processes of a killed server end within moments; until then PostgreSQL rightly refuses.
+            orphans = start_log.exists() and "shared memory block" in start_log.read_text(errors="replace")
+            if not orphans or time.monotonic() > deadline:
+                raise EmbeddedServerError(
+                    f"the embedded PostgreSQL did not start: {done.stderr.strip()}{self._log_tail()}"
+                )
+            start_log.unlink()
+            time.sleep(0.2)
 
     def _make_database(self) -> None:
         import psycopg
