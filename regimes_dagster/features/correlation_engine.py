@@ -50,7 +50,7 @@ TRIGGERS = ("NONE", "RELATIVE", "ABSOLUTE")
 SIGNALS = ("NONE", "CORRELATION_BREAK", "POTENTIAL_PAIR_TRADE")
 _RELATIVE, _ABSOLUTE = 1, 2
 _BREAK, _PAIR_TRADE = 1, 2
-_WARNING_LEVEL, _CRITICAL_LEVEL = 1, 2
+_WARNING_LEVEL, _CRITICAL_LEVEL, _OPPOSITION_LEVEL = 1, 2, 3
 #: Pairs that are computed at a time: bounds memory, does not change a figure.
 _CHUNK = 48
 
@@ -159,7 +159,8 @@ class BreakRule:
     trigger
         Code into ``TRIGGERS``; the absolute rule comes first where both hold.
     level
-        0 none, 1 WARNING, 2 CRITICAL.
+        0 none, 1 WARNING, 2 CRITICAL by score, 3 CRITICAL by opposition: a correlation on its way down to opposition
+        passes level 2 first, and the guide's signal of opposition must still be told.
     release
         Neither rule holds any more, each with its own margin.
     valid
@@ -180,11 +181,12 @@ def break_rule(figures: PairFigures, params: CorrelationParameters) -> BreakRule
     with np.errstate(invalid="ignore"):
         relative = (figures.break_z <= params.break_z) & (figures.baseline - figures.rho >= params.min_drop)
         absolute = figures.rho < params.absolute_threshold
-        critical = absolute | (relative & (figures.break_z <= params.critical_z))
+        critical = relative & (figures.break_z <= params.critical_z)
         back = np.isnan(figures.break_z) | (figures.break_z > params.off_z)
         release = back & (figures.rho > params.absolute_threshold + ABSOLUTE_MARGIN)
     trigger = np.where(absolute, np.int8(_ABSOLUTE), np.where(relative, np.int8(_RELATIVE), np.int8(0)))
-    level = np.where(critical, np.int8(_CRITICAL_LEVEL), np.where(trigger > 0, np.int8(_WARNING_LEVEL), np.int8(0)))
+    tiers = (np.int8(_OPPOSITION_LEVEL), np.int8(_CRITICAL_LEVEL), np.int8(_WARNING_LEVEL))
+    level = np.select([absolute, critical, relative], tiers, np.int8(0))
     return BreakRule(trigger, level, release, np.isfinite(figures.rho))
 
 

@@ -25,7 +25,7 @@ def paths(n_symbols: int, hours: int, seed: int, *, common: float = 0.85) -> npt
     rng = np.random.default_rng(seed)
 
     def shocks(*shape: int) -> npt.NDArray[np.float64]:
-        return rng.standard_t(5, shape) / np.sqrt(5 / 3)
+        return np.asarray(rng.standard_t(5, shape) / np.sqrt(5 / 3))
 
     level = np.exp(np.cumsum(rng.normal(0, 0.02, hours)) * 0.3)
     level = np.clip(level / np.median(level), 0.3, 4)
@@ -81,7 +81,7 @@ def rough(frame: pd.DataFrame) -> pd.DataFrame:
     blank(symbols[0], n - 60, 60)
     frame.loc[(frame["symbol"] == symbols[1]) & (ts >= hours[n - 220]), "ohlcv_venue"] = "coinbaseexchange"
     listed_late = (frame["symbol"] == symbols[2]) & (ts < hours[n // 3])
-    return frame[~listed_late].reset_index(drop=True)
+    return pd.DataFrame(frame[~listed_late]).reset_index(drop=True)
 
 
 def recorded(folder: Path) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def recorded(folder: Path) -> pd.DataFrame:
         full = group.set_index("ts").reindex(hours).reset_index().assign(symbol=symbol)
         frames.append(full)
     frame = pd.concat(frames, ignore_index=True)
-    frame["ohlcv_venue"] = np.where(frame["close"].notna(), "files", None)
+    frame["ohlcv_venue"] = pd.Series("files", index=frame.index).where(frame["close"].notna())
     return frame[COLUMNS]
 
 
