@@ -15,8 +15,8 @@ from typing import Any
 import click
 from pydantic import BaseModel, Secret, SecretStr
 
+from regimes_dagster.configuration.addresses import SECRET_PREFIX, endpoint_id
 from regimes_dagster.configuration.problems import dotted, is_secret
-from regimes_dagster.configuration.webhooks import SECRET_PREFIX, endpoint_id
 from regimes_dagster.logs import redacted
 from regimes_dagster.settings import Settings, load_settings
 

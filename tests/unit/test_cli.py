@@ -11,8 +11,8 @@ import pytest
 
 from regimes_dagster import __version__, cli
 from regimes_dagster.commands.config import scrypt_text
+from regimes_dagster.configuration.addresses import secret_mistake
 from regimes_dagster.configuration.sections import scrypt_hash
-from regimes_dagster.configuration.webhooks import secret_mistake
 from regimes_dagster.settings import load_settings
 from regimes_dagster.sources.protocol import SourceError
 

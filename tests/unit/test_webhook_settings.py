@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regimes_dagster.configuration.webhooks import (
-    Filter,
+from regimes_dagster.configuration.addresses import (
     endpoint_id,
     guessed_format,
     normalise_url,
     secret_mistake,
     url_mistake,
 )
+from regimes_dagster.configuration.webhooks import Filter
 from regimes_dagster.settings import Endpoint, SettingsError, load_settings
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
