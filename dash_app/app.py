@@ -52,7 +52,12 @@ def build_app(settings: Settings, database_url: str, *, schema: str = "public") 
         Schema of the tables.
     """
     own = settings.dashboard.db_url
-    reader = Reader(database_url, own.get_secret_value() if own else None, schema=schema, timeout_s=settings.dashboard.statement_timeout_seconds)
+    reader = Reader(
+        database_url,
+        own.get_secret_value() if own else None,
+        schema=schema,
+        timeout_s=settings.dashboard.statement_timeout_seconds,
+    )
     keeper = SnapshotKeeper(reader, settings)
     metrics = Metrics(keeper, reader)
 

@@ -50,7 +50,9 @@ def check_bind(section: DashboardSection, host: str) -> None:
             f"the dashboard does not listen on {host} without a log-in; set [dashboard] auth to basic or proxy, or use --host 127.0.0.1"
         )
     if section.auth == "basic" and not (section.user and section.password_hash):
-        raise RefusedBind("[dashboard] auth = basic needs user and password_hash; `regimes config hash-password` makes the hash")
+        raise RefusedBind(
+            "[dashboard] auth = basic needs user and password_hash; `regimes config hash-password` makes the hash"
+        )
     if section.auth == "proxy" and not section.trusted_proxies:
         raise RefusedBind("[dashboard] auth = proxy needs trusted_proxies, the networks whose header is believed")
 
@@ -60,7 +62,9 @@ def verify(password: str, stored: str) -> bool:
     try:
         method, salt, digest = stored.split("$", 2)
         _, n, r, p = method.split(":")
-        made = hashlib.scrypt(password.encode(), salt=salt.encode(), n=int(n), r=int(r), p=int(p), maxmem=132 * int(n) * int(r) * int(p))
+        made = hashlib.scrypt(
+            password.encode(), salt=salt.encode(), n=int(n), r=int(r), p=int(p), maxmem=132 * int(n) * int(r) * int(p)
+        )
     except ValueError:
         return False
     return hmac.compare_digest(made.hex(), digest)
@@ -137,10 +141,18 @@ class Guard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if not self._known(scope, headers):
-            extra = {"WWW-Authenticate": 'Basic realm="regimes", charset="UTF-8"'} if self._section.auth == "basic" else None
+            extra = (
+                {"WWW-Authenticate": 'Basic realm="regimes", charset="UTF-8"'}
+                if self._section.auth == "basic"
+                else None
+            )
             return _problem(401, "log-in needed", "This dashboard needs a log-in.", extra)
         if scope["method"] not in SAFE_METHODS and not self._same_origin(headers):
-            return _problem(403, "cross-origin request", "Requests that change something are accepted from this dashboard's own pages only.")
+            return _problem(
+                403,
+                "cross-origin request",
+                "Requests that change something are accepted from this dashboard's own pages only.",
+            )
         return None
 
     def _same_origin(self, headers: Headers) -> bool:

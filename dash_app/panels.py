@@ -154,5 +154,7 @@ def update(parts: Sequence[Part], context: Context, have: dict[str, str]) -> Upd
             known.pop(part.id, None)
     if context.snap.error and context.snap.ready:
         for part in parts:
-            problems.setdefault(part.panel, "Not refreshed while the database does not answer; shown is the last state.")
+            problems.setdefault(
+                part.panel, "Not refreshed while the database does not answer; shown is the last state."
+            )
     return Update(content, known, problems)

@@ -63,7 +63,9 @@ class Reader:
         A statement is cancelled after this long.
     """
 
-    def __init__(self, url: str | URL, own_url: str | None = None, *, schema: str = "public", timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, url: str | URL, own_url: str | None = None, *, schema: str = "public", timeout_s: float = 5.0
+    ) -> None:
         self._url, self._own_url, self._schema = normalise_url(url), own_url, schema
         self._timeout_s = timeout_s
         self._lock = threading.Lock()

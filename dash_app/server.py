@@ -57,7 +57,9 @@ def application(settings: Settings) -> ASGIApp:
 
     db_url = settings.db_url.get_secret_value() if settings.db_url else None
     url = find_url(db_url, environment={**os.environ, "REGIMES_HOME": str(settings.home)})
-    return build_app(settings, url.render_as_string(hide_password=False), schema=os.environ.get(SCHEMA_VARIABLE, "public"))
+    return build_app(
+        settings, url.render_as_string(hide_password=False), schema=os.environ.get(SCHEMA_VARIABLE, "public")
+    )
 
 
 def from_environment() -> ASGIApp:
@@ -71,7 +73,9 @@ def running(app: ASGIApp, port: int = 0) -> Iterator[str]:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()

@@ -108,7 +108,13 @@ class Snapshot:
 
     def etag(self) -> str:
         """One short text for the whole state, with what follows from time alone."""
-        parts = [self.versions, self.state(), self.error, self.mode, self.now.strftime("%Y%m%d%H") if not self.declared else str(self.now)]
+        parts = [
+            self.versions,
+            self.state(),
+            self.error,
+            self.mode,
+            self.now.strftime("%Y%m%d%H") if not self.declared else str(self.now),
+        ]
         return _short(parts)
 
 
@@ -133,7 +139,9 @@ class SnapshotKeeper:
         self._thread: threading.Thread | None = None
         self._counters: dict[str, int] = {}
         self._full_at = 0.0
-        self._current = Snapshot(now=system_now().to_pydatetime(), read_at=0.0, error="the tables have not been read yet")
+        self._current = Snapshot(
+            now=system_now().to_pydatetime(), read_at=0.0, error="the tables have not been read yet"
+        )
         self.rebuilds = 0
         self.failures = 0
         self.last_seconds = 0.0
@@ -179,7 +187,9 @@ class SnapshotKeeper:
         now = declared or server_now
         old = self._current
         full = started - self._full_at > FULL_REBUILD_S or not old.ready
-        hour_passed = now.replace(minute=0, second=0, microsecond=0) != old.now.replace(minute=0, second=0, microsecond=0)
+        hour_passed = now.replace(minute=0, second=0, microsecond=0) != old.now.replace(
+            minute=0, second=0, microsecond=0
+        )
         changed = {
             name
             for name, tables in SECTIONS.items()
@@ -220,20 +230,32 @@ class SnapshotKeeper:
             return {"market": rows, "day_ago": latest.closes_at(reader, symbols, newest - timedelta(hours=24))}
         if name == "correlation":
             pairs = _ordered_pairs(latest.pairs(reader), symbols)
-            return {"pairs": tuple(pairs), "correlation": _by(latest.newest(reader, "correlation_features", pairs, now), "asset_pair")}
+            return {
+                "pairs": tuple(pairs),
+                "correlation": _by(latest.newest(reader, "correlation_features", pairs, now), "asset_pair"),
+            }
         if name == "alerts":
             return self._alerts(now, so_far)
         if name == "sources":
             return {"sources": health.sources(reader), "stale_months": health.stale_months(reader)}
         if name == "evidence":
             return {}
-        table = {"volatility": "volatility_features", "liquidation": "liquidation_features", "funding": "funding_features"}
+        table = {
+            "volatility": "volatility_features",
+            "liquidation": "liquidation_features",
+            "funding": "funding_features",
+        }
         return {name: _by(latest.newest(reader, table.get(name, name), symbols, now), "symbol")}
 
     def _alerts(self, now: datetime, so_far: Snapshot) -> dict[str, Any]:
         reader, day = self._reader, now - timedelta(hours=24)
         features = (so_far.volatility, so_far.liquidation, so_far.funding, so_far.regimes, so_far.correlation)
-        active = [row["episode_id"] for rows in features for row in rows.values() if row["state"] == "ACTIVE" and row["episode_id"]]
+        active = [
+            row["episode_id"]
+            for rows in features
+            for row in rows.values()
+            if row["state"] == "ACTIVE" and row["episode_id"]
+        ]
         return {
             "opened": alerts.opened(reader, day, now),
             "cascades": alerts.cascades(reader, day, now),
@@ -258,5 +280,3 @@ def _ordered_pairs(pairs: list[str], symbols: tuple[str, ...]) -> list[str]:
         if first in rank and second in rank:
             known.append((rank[first], rank[second], pair))
     return [pair for _, _, pair in sorted(known)]
-
-

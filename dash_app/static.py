@@ -65,7 +65,11 @@ class Static:
         response = Response(
             file.packed if use_packed else file.plain,
             media_type=file.kind,
-            headers={"Cache-Control": IMMUTABLE, "Vary": "Accept-Encoding", **({"Content-Encoding": "gzip"} if use_packed else {})},
+            headers={
+                "Cache-Control": IMMUTABLE,
+                "Vary": "Accept-Encoding",
+                **({"Content-Encoding": "gzip"} if use_packed else {}),
+            },
         )
         await response(scope, receive, send)
 

@@ -42,7 +42,10 @@ def store(part: Part) -> str:
 
 def shell(settings: Settings) -> Any:
     """Everything but the page's own panels."""
-    skeletons = {path: {"title": TITLES[path], "layout": html.Div([page.layout(), *_stores(page)], className="page-body")} for path, page in PAGES.items()}
+    skeletons = {
+        path: {"title": TITLES[path], "layout": html.Div([page.layout(), *_stores(page)], className="page-body")}
+        for path, page in PAGES.items()
+    }
     return html.Div(
         [
             html.A("Skip to the content", href="#main", className="skip"),
@@ -53,7 +56,9 @@ def shell(settings: Settings) -> Any:
             *[dcc.Store(id=store(part)) for part in HEADER],
             dcc.Interval(id="timer", interval=1000 * settings.dashboard.refresh_seconds),
             html.Div(id="boot", hidden=True),
-            html.Header([html.Div(id=part.id, className=f"island {part.id}") for part in HEADER[:2]], className="header"),
+            html.Header(
+                [html.Div(id=part.id, className=f"island {part.id}") for part in HEADER[:2]], className="header"
+            ),
             html.Div(id=HEADER[2].id, className="island"),
             html.Main(html.Div(id="page"), id="main", tabIndex=-1),
             html.Footer([html.Span(DISCLAIMER), html.A("REST interface", href="/api/docs")], className="footer"),
@@ -79,17 +84,35 @@ def wire(app: Dash, settings: Settings, keeper: SnapshotKeeper, reader: Reader) 
         if not address:
             raise PreventUpdate
         snap = keeper.current
-        view, notes = parse(address.get("path", "/"), address.get("search", ""), symbols=settings.symbols, pairs=snap.pairs, events=events)
-        return Context(view, snap, reader, settings, address.get("theme", "dark"), address.get("zone", "UTC"), tuple(notes))
+        view, notes = parse(
+            address.get("path", "/"),
+            address.get("search", ""),
+            symbols=settings.symbols,
+            pairs=snap.pairs,
+            events=events,
+        )
+        return Context(
+            view, snap, reader, settings, address.get("theme", "dark"), address.get("zone", "UTC"), tuple(notes)
+        )
 
     def client(name: str) -> ClientsideFunction:
         return ClientsideFunction("regimes", name)
 
     app.clientside_callback(client("address"), Output("address", "data"), Input("boot", "id"))
-    app.clientside_callback(client("page"), Output("page", "children"), Input("address", "data"), State("skeletons", "data"), prevent_initial_call=True)
-    app.clientside_callback(client("poll"), Output("version", "data"), Input("timer", "n_intervals"), prevent_initial_call=True)
+    app.clientside_callback(
+        client("page"),
+        Output("page", "children"),
+        Input("address", "data"),
+        State("skeletons", "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        client("poll"), Output("version", "data"), Input("timer", "n_intervals"), prevent_initial_call=True
+    )
     for part in HEADER:
-        app.clientside_callback(client("paint"), Output(part.id, "data-painted"), Input(store(part), "data"), prevent_initial_call=True)
+        app.clientside_callback(
+            client("paint"), Output(part.id, "data-painted"), Input(store(part), "data"), prevent_initial_call=True
+        )
 
     @app.callback(
         *[Output(store(part), "data") for part in HEADER],
@@ -107,22 +130,39 @@ def wire(app: Dash, settings: Settings, keeper: SnapshotKeeper, reader: Reader) 
 
 def _wire_page(app: Dash, page: panels.Page, context: Any) -> None:
     have = f"have-{_slug(page)}"
-    outputs = [Output(part.id, "figure") if part.kind == "figure" else Output(store(part), "data") for part in page.parts]
+    outputs = [
+        Output(part.id, "figure") if part.kind == "figure" else Output(store(part), "data") for part in page.parts
+    ]
 
-    @app.callback(*outputs, Output(have, "data"), Output(f"problems-{_slug(page)}", "data"), Input("address", "data"), Input("version", "data"), State(have, "data"))
+    @app.callback(
+        *outputs,
+        Output(have, "data"),
+        Output(f"problems-{_slug(page)}", "data"),
+        Input("address", "data"),
+        Input("version", "data"),
+        State(have, "data"),
+    )
     def _page(address: dict[str, str] | None, _version: str | None, known: dict[str, str] | None) -> list[Any]:
         seen = context(address)
         if seen.view.page != page.path:
             raise PreventUpdate
         if not seen.snap.ready:
-            return [*([no_update] * len(page.parts)), no_update, {part.panel: f"Waiting for the database: {seen.snap.error}." for part in page.parts}]
+            return [
+                *([no_update] * len(page.parts)),
+                no_update,
+                {part.panel: f"Waiting for the database: {seen.snap.error}." for part in page.parts},
+            ]
         news = panels.update(page.parts, seen, known or {})
         return [*(news.content.get(part.id, no_update) for part in page.parts), news.have, news.problems]
 
     paint, zoom = ClientsideFunction("regimes", "paint"), ClientsideFunction("regimes", "zoom")
     for part in page.parts:
         if part.kind == "tree":
-            app.clientside_callback(paint, Output(part.id, "data-painted"), Input(store(part), "data"), prevent_initial_call=True)
+            app.clientside_callback(
+                paint, Output(part.id, "data-painted"), Input(store(part), "data"), prevent_initial_call=True
+            )
         elif "start" in part.sees:
             app.clientside_callback(zoom, Input(part.id, "relayoutData"), prevent_initial_call=True)
-    app.clientside_callback(ClientsideFunction("regimes", "problems"), Input(f"problems-{_slug(page)}", "data"), prevent_initial_call=True)
+    app.clientside_callback(
+        ClientsideFunction("regimes", "problems"), Input(f"problems-{_slug(page)}", "data"), prevent_initial_call=True
+    )

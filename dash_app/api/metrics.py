@@ -65,8 +65,14 @@ class Metrics:
             "# TYPE regimes_dashboard_requests_total counter",
         ]
         with self._lock:
-            lines += [f'regimes_dashboard_requests_total{{route="{route}",status="{status}"}} {n}' for (route, status), n in sorted(self._count.items())]
-            lines += ["# HELP regimes_dashboard_request_seconds Time until the answer was sent.", "# TYPE regimes_dashboard_request_seconds histogram"]
+            lines += [
+                f'regimes_dashboard_requests_total{{route="{route}",status="{status}"}} {n}'
+                for (route, status), n in sorted(self._count.items())
+            ]
+            lines += [
+                "# HELP regimes_dashboard_request_seconds Time until the answer was sent.",
+                "# TYPE regimes_dashboard_request_seconds histogram",
+            ]
             for route, counts in sorted(self._times.items()):
                 running = 0
                 for limit, n in zip((*BUCKETS, "+Inf"), counts, strict=True):
@@ -75,20 +81,45 @@ class Metrics:
                 lines.append(f'regimes_dashboard_request_seconds_sum{{route="{route}"}} {self._total[route]:.6f}')
                 lines.append(f'regimes_dashboard_request_seconds_count{{route="{route}"}} {running}')
         lines += _gauge("regimes_dashboard_database_up", "1 while the database answers.", 0 if snap.error else 1)
-        lines += _gauge("regimes_dashboard_snapshot_rebuilds_total", "Times the present state was read.", self._keeper.rebuilds, "counter")
-        lines += _gauge("regimes_dashboard_snapshot_failures_total", "Times it could not be read.", self._keeper.failures, "counter")
-        lines += _gauge("regimes_dashboard_snapshot_seconds", "Duration of the last reading.", round(self._keeper.last_seconds, 6))
+        lines += _gauge(
+            "regimes_dashboard_snapshot_rebuilds_total",
+            "Times the present state was read.",
+            self._keeper.rebuilds,
+            "counter",
+        )
+        lines += _gauge(
+            "regimes_dashboard_snapshot_failures_total", "Times it could not be read.", self._keeper.failures, "counter"
+        )
+        lines += _gauge(
+            "regimes_dashboard_snapshot_seconds", "Duration of the last reading.", round(self._keeper.last_seconds, 6)
+        )
         lines += _gauge("regimes_dashboard_resident_bytes", "Resident memory of this process.", _resident())
-        lines += ["# HELP regimes_data_age_seconds Age of the newest row of a stage.", "# TYPE regimes_data_age_seconds gauge"]
+        lines += [
+            "# HELP regimes_data_age_seconds Age of the newest row of a stage.",
+            "# TYPE regimes_data_age_seconds gauge",
+        ]
         stages = snap.stages()
-        lines += [f'regimes_data_age_seconds{{stage="{stage.name}"}} {stage.age.total_seconds():.0f}' for stage in stages if stage.age is not None]
-        lines += ["# HELP regimes_data_state Freshness of a stage: 0 live, 1 delayed, 2 stale, 3 no data.", "# TYPE regimes_data_state gauge"]
+        lines += [
+            f'regimes_data_age_seconds{{stage="{stage.name}"}} {stage.age.total_seconds():.0f}'
+            for stage in stages
+            if stage.age is not None
+        ]
+        lines += [
+            "# HELP regimes_data_state Freshness of a stage: 0 live, 1 delayed, 2 stale, 3 no data.",
+            "# TYPE regimes_data_state gauge",
+        ]
         lines += [f'regimes_data_state{{stage="{stage.name}"}} {STATES.index(stage.state)}' for stage in stages]
         lines += _gauge("regimes_open_episodes", "Episodes that are active now.", snap.open_episodes)
-        lines += ["# HELP regimes_alert_deliveries Deliveries of the last 24 h by state.", "# TYPE regimes_alert_deliveries gauge"]
+        lines += [
+            "# HELP regimes_alert_deliveries Deliveries of the last 24 h by state.",
+            "# TYPE regimes_alert_deliveries gauge",
+        ]
         lines += [f'regimes_alert_deliveries{{state="{state}"}} {n}' for state, n in sorted(snap.deliveries.items())]
         lines += ["# HELP regimes_alerts_opened Alerts opened in the last 24 h.", "# TYPE regimes_alerts_opened gauge"]
-        lines += [f'regimes_alerts_opened{{event_type="{row["event_type"]}",severity="{row["severity"]}"}} {row["n"]}' for row in snap.opened]
+        lines += [
+            f'regimes_alerts_opened{{event_type="{row["event_type"]}",severity="{row["severity"]}"}} {row["n"]}'
+            for row in snap.opened
+        ]
         return "\n".join(lines) + "\n"
 
 

@@ -23,18 +23,28 @@ def router(keeper: SnapshotKeeper, reader: Reader, metrics: Metrics) -> APIRoute
     async def readyz() -> JSONResponse:
         snap = keeper.current
         ready = snap.ready and snap.error is None
-        stages = {stage.name: {"state": stage.state, "newest": stage.newest.isoformat() if stage.newest else None} for stage in snap.stages()}
+        stages = {
+            stage.name: {"state": stage.state, "newest": stage.newest.isoformat() if stage.newest else None}
+            for stage in snap.stages()
+        }
         body = {"status": "ready" if ready else "not ready", "database": snap.error or "ok", "stages": stages}
         return JSONResponse(body, 200 if ready else 503, headers={"Cache-Control": "no-store"})
 
     @routes.get("/metrics", include_in_schema=False)
     async def prometheus() -> PlainTextResponse:
-        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8", headers={"Cache-Control": "no-store"})
+        return PlainTextResponse(
+            metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8", headers={"Cache-Control": "no-store"}
+        )
 
     @routes.get("/api/version", include_in_schema=False)
     async def version() -> JSONResponse:
         snap = keeper.current
-        body = {"v": snap.etag(), "now": snap.moment().isoformat(timespec="seconds"), "declared": snap.declared, "state": snap.state()}
+        body = {
+            "v": snap.etag(),
+            "now": snap.moment().isoformat(timespec="seconds"),
+            "declared": snap.declared,
+            "state": snap.state(),
+        }
         return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
     return routes

@@ -44,7 +44,9 @@ def wrong(parameter: str, value: object, detail: str, allowed: list[str] | None 
 
 def unknown_symbol(symbol: str, known: tuple[str, ...]) -> Problem:
     """A symbol or pair that the installation does not follow: 404."""
-    return Problem(404, "unknown symbol", f"{symbol[:40]!r} is not followed here", parameter="symbol", allowed=list(known))
+    return Problem(
+        404, "unknown symbol", f"{symbol[:40]!r} is not followed here", parameter="symbol", allowed=list(known)
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -80,7 +82,11 @@ def install(app: FastAPI) -> None:
 def _item(error: Any) -> dict[str, Any]:
     """One entry of a validation error: parameter, value, what is wrong, what is allowed."""
     place = [str(part) for part in error["loc"] if part not in ("query", "path", "body")]
-    item: dict[str, Any] = {"parameter": ".".join(place) or "body", "value": str(error.get("input"))[:80], "detail": error["msg"]}
+    item: dict[str, Any] = {
+        "parameter": ".".join(place) or "body",
+        "value": str(error.get("input"))[:80],
+        "detail": error["msg"],
+    }
     allowed = (error.get("ctx") or {}).get("expected")
     if isinstance(allowed, str):
         item["allowed"] = [one.strip().strip("'") for one in allowed.replace(" or ", ",").split(",")]

@@ -32,7 +32,11 @@ def outcome(row: Row) -> Tree:
     if row["retracted_at"] is not None:
         return badges.state("retracted", None)
     if row["suppressed_reason"]:
-        return badges.state(row["suppressed_reason"], None, f"kept: {REASONS.get(row['suppressed_reason'], row['suppressed_reason'].lower())}")
+        return badges.state(
+            row["suppressed_reason"],
+            None,
+            f"kept: {REASONS.get(row['suppressed_reason'], row['suppressed_reason'].lower())}",
+        )
     if not row["planned"]:
         return badges.state("none", None, "no endpoint")
     share = f"{row['delivered']}/{row['planned']}"

@@ -30,13 +30,23 @@ FAMILIES = {-1: "bear", 0: "neutral", 1: "bull"}
 
 def severity(name: str) -> Tree:
     """``◆ CRITICAL`` and the like."""
-    return h("span", f"badge sev-{name.lower()}", h("span", {"aria-hidden": "true"}, SEVERITY_MARKS.get(name, "●") + " "), name)
+    return h(
+        "span",
+        f"badge sev-{name.lower()}",
+        h("span", {"aria-hidden": "true"}, SEVERITY_MARKS.get(name, "●") + " "),
+        name,
+    )
 
 
 def regime(name: str | None) -> Tree:
     """A volatility regime: mark and word in its colour."""
     word = name or "UNKNOWN"
-    return h("span", f"regime reg-{word.lower()}", h("span", {"aria-hidden": "true"}, REGIME_MARKS.get(word, "○") + " "), word)
+    return h(
+        "span",
+        f"regime reg-{word.lower()}",
+        h("span", {"aria-hidden": "true"}, REGIME_MARKS.get(word, "○") + " "),
+        word,
+    )
 
 
 def state(word: str, good: bool | None, text: str | None = None) -> Tree:

@@ -45,12 +45,29 @@ def columns(context: Context) -> list[Column]:
 def largest(context: Context, rows: Sequence[Row], count: int = 5) -> Tree:
     """The largest cascades by total, the guide's top 5."""
     ordered = sorted(rows, key=lambda row: payload(row, "total_liquidated_usd") or 0, reverse=True)[:count]
-    return table("top-cascades", "Largest cascades of the last 24 hours", columns(context), ordered, empty=nothing(context), row_key=lambda row: row["alert_id"])
+    return table(
+        "top-cascades",
+        "Largest cascades of the last 24 hours",
+        columns(context),
+        ordered,
+        empty=nothing(context),
+        row_key=lambda row: row["alert_id"],
+    )
 
 
 def nothing(context: Context, span: str = "24 h") -> Tree:
     """No cascade: what the limits are, and when it was last looked at."""
     limits = [row for row in context.snap.liquidation.values() if row["critical_velocity_eff"] is not None]
-    words = ", ".join(f"{wording.base(row['symbol'])} {wording.money(row['critical_velocity_eff'], per_hour=True)}" for row in limits[:4])
+    words = ", ".join(
+        f"{wording.base(row['symbol'])} {wording.money(row['critical_velocity_eff'], per_hour=True)}"
+        for row in limits[:4]
+    )
     newest = max((row["ts"] for row in limits), default=None)
-    return h("p", "empty", f"No cascade in {span}. ", f"Limits in force: {words}; checked " if words else "No liquidations are stored yet.", moment(newest, "hm") if newest else None, " " + context.zone_name if newest else None)
+    return h(
+        "p",
+        "empty",
+        f"No cascade in {span}. ",
+        f"Limits in force: {words}; checked " if words else "No liquidations are stored yet.",
+        moment(newest, "hm") if newest else None,
+        " " + context.zone_name if newest else None,
+    )

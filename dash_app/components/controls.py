@@ -16,14 +16,22 @@ SIDE_BY_SIDE = 6
 
 def _links(label: str, current: str, choices: Sequence[tuple[str, str, str]]) -> Tree:
     items = [
-        link(href, text, class_="choice on" if value == current else "choice", aria_current="true" if value == current else None, key=value)
+        link(
+            href,
+            text,
+            class_="choice on" if value == current else "choice",
+            aria_current="true" if value == current else None,
+            key=value,
+        )
         for value, text, href in choices
     ]
     return h("nav", {"class": "choices", "aria-label": label}, *items)
 
 
 def _select(label: str, name: str, current: str, values: Sequence[tuple[str, str]]) -> Tree:
-    options = [h("option", {"value": value, "selected": True if value == current else None}, text) for value, text in values]
+    options = [
+        h("option", {"value": value, "selected": True if value == current else None}, text) for value, text in values
+    ]
     return h("select", {"data-param": name, "aria-label": label, "class": "select"}, *options)
 
 
@@ -38,7 +46,9 @@ def pairs(view: View, known: Sequence[str]) -> Tree:
     """Which pair the page is about."""
     if len(known) > SIDE_BY_SIDE:
         return _select("Pair", "pair", view.pair, [(pair, pair_name(pair)) for pair in known])
-    return _links("Pair", view.pair, [(pair, pair_name(pair), view.href(pair=pair, start=None, end=None)) for pair in known])
+    return _links(
+        "Pair", view.pair, [(pair, pair_name(pair), view.href(pair=pair, start=None, end=None)) for pair in known]
+    )
 
 
 def ranges(view: View, names: Sequence[str] = ("24h", "72h", "7d", "30d", "90d", "1y", "3y")) -> Tree:
@@ -48,7 +58,9 @@ def ranges(view: View, names: Sequence[str] = ("24h", "72h", "7d", "30d", "90d",
     chosen = [(name, name, view.href(range=name, start=None, end=None)) for name in names if name in RANGES]
     tree = _links("Range", current, chosen)
     if zoomed:
-        tree.append(link(view.href(start=None, end=None), "× zoom", class_="choice on", title="Back to the whole range"))
+        tree.append(
+            link(view.href(start=None, end=None), "× zoom", class_="choice on", title="Back to the whole range")
+        )
     return tree
 
 

@@ -33,15 +33,31 @@ def matrix(context: Context) -> Tree:
     by_pair = {frozenset(sides(pair)): row for pair, row in rows.items()}
     symbols = [symbol for symbol in context.settings.symbols if any(symbol in pair for pair in by_pair)]
     across = symbols if len(symbols) <= FULL_MATRIX else symbols[:1]
-    head = h("tr", None, h("th", {"scope": "col"}, h("span", "sr", "Symbol")), *(h("th", {"scope": "col", "class": "mid"}, wording.base(symbol)) for symbol in across))
+    head = h(
+        "tr",
+        None,
+        h("th", {"scope": "col"}, h("span", "sr", "Symbol")),
+        *(h("th", {"scope": "col", "class": "mid"}, wording.base(symbol)) for symbol in across),
+    )
     body = [
-        h("tr", {"key": one}, h("th", {"scope": "row"}, wording.base(one)), *(_cell(context, by_pair.get(frozenset((one, other))), one == other) for other in across))
+        h(
+            "tr",
+            {"key": one},
+            h("th", {"scope": "row"}, wording.base(one)),
+            *(_cell(context, by_pair.get(frozenset((one, other))), one == other) for other in across),
+        )
         for one in (symbols if len(symbols) <= FULL_MATRIX else symbols[1:])
     ]
     return h(
         "div",
         {"class": "scroll", "role": "region", "tabindex": "0", "aria-label": "Correlation matrix"},
-        h("table", "matrix", h("caption", "sr", "Correlation of hourly returns over 72 hours"), h("thead", None, head), h("tbody", None, *body)),
+        h(
+            "table",
+            "matrix",
+            h("caption", "sr", "Correlation of hourly returns over 72 hours"),
+            h("thead", None, head),
+            h("tbody", None, *body),
+        ),
     )
 
 
@@ -56,17 +72,38 @@ def _cell(context: Context, row: Row | None, same: bool) -> Tree:
     text = ("⚡ " if broken else "") + wording.number(rho, 2, sign=True)
     href = context.view.href(page="/correlation", pair=row["asset_pair"])
     band = f"usual {wording.number(row['band_low'])} to {wording.number(row['band_high'])}, break_z {wording.sigma(row['break_z'])}"
-    return h("td", {"class": f"cell c-{'n' if rho < 0 else 'p'}{step}" + (" broken" if broken else "")}, link(href, text, title=band))
+    return h(
+        "td",
+        {"class": f"cell c-{'n' if rho < 0 else 'p'}{step}" + (" broken" if broken else "")},
+        link(href, text, title=band),
+    )
 
 
 def summary(context: Context) -> Tree:
     """Who leads, and which pairs are broken."""
     rows = list(context.snap.correlation.values())
-    leaders = [f"{wording.base(row['leader'])} leads {wording.pair_name(row['asset_pair'])} by {row['lead_lag_s']:.0f} s" for row in rows if row["leader"] != "NONE" and row["lead_lag_s"]]
-    broken = [f"{wording.pair_name(row['asset_pair'])} at {wording.sigma(row['break_z'])}" for row in rows if row["trigger"] != "NONE"]
+    leaders = [
+        f"{wording.base(row['leader'])} leads {wording.pair_name(row['asset_pair'])} by {row['lead_lag_s']:.0f} s"
+        for row in rows
+        if row["leader"] != "NONE" and row["lead_lag_s"]
+    ]
+    broken = [
+        f"{wording.pair_name(row['asset_pair'])} at {wording.sigma(row['break_z'])}"
+        for row in rows
+        if row["trigger"] != "NONE"
+    ]
     reasons = {row["leader_reason"] for row in rows if row["leader_reason"]}
     leader = ", ".join(leaders) or "leader: none" + (f" ({next(iter(reasons))})" if len(reasons) == 1 else "")
-    return h("p", "foot", f"{leader} · " + ("broken: " + ", ".join(broken) if broken else f"no pair at or below {wording.sigma(context.settings.correlation.break_z)}"))
+    return h(
+        "p",
+        "foot",
+        f"{leader} · "
+        + (
+            "broken: " + ", ".join(broken)
+            if broken
+            else f"no pair at or below {wording.sigma(context.settings.correlation.break_z)}"
+        ),
+    )
 
 
 def pair_rows(context: Context) -> list[Row]:
@@ -75,7 +112,10 @@ def pair_rows(context: Context) -> list[Row]:
     how: dict[str, history.How] = {
         "return_correlation": "last", "band_low": "last", "band_high": "last", "baseline_correlation": "last", "break_z": "min", "spread_z": "widest",
     }  # fmt: skip
-    return context.once("pair", lambda: history.series(context.reader, "correlation_features", context.view.pair, start, end, how, points=700))[0]
+    return context.once(
+        "pair",
+        lambda: history.series(context.reader, "correlation_features", context.view.pair, start, end, how, points=700),
+    )[0]
 
 
 def pair_chart(context: Context) -> Figure:

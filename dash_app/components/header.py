@@ -15,7 +15,13 @@ def tabs(context: Context) -> Tree:
     """Links to every page, the current one marked."""
     view = context.view
     items = [
-        link(view.href(page=path), name, class_="tablink on" if path == view.page else "tablink", aria_current="page" if path == view.page else None, key=path)
+        link(
+            view.href(page=path),
+            name,
+            class_="tablink on" if path == view.page else "tablink",
+            aria_current="page" if path == view.page else None,
+            key=path,
+        )
         for path, name in PAGES.items()
     ]
     other = "light" if context.theme == "dark" else "dark"
@@ -45,7 +51,10 @@ def status(context: Context) -> Tree:
     snap, now = context.snap, context.now
     stages = snap.stages()
     market = stages[0]
-    details = "; ".join(f"{stage.name}: {stage.state}, {wording.duration(stage.age)} old (limit {wording.duration(stage.limit)})" for stage in stages)
+    details = "; ".join(
+        f"{stage.name}: {stage.state}, {wording.duration(stage.age)} old (limit {wording.duration(stage.limit)})"
+        for stage in stages
+    )
     pill = h(
         "span",
         {"class": f"pill p-{market.state.lower().replace(' ', '-')}", "id": "pill", "role": "status", "title": details},
@@ -58,10 +67,19 @@ def status(context: Context) -> Tree:
         "div",
         {"class": "status", "data-now": now.isoformat(), "data-declared": "1" if snap.declared else None},
         h("span", "pills", pill, h("span", {"class": "pill p-offline", "role": "status"}, "○ OFFLINE")),
-        h("span", "said", "data ", moment(market.newest, "age"), " old") if market.newest else h("span", "said", "no data yet"),
-        *(h("span", {"class": "said late", "key": stage.name}, f"{stage.name} {stage.state.lower()}") for stage in late),
+        h("span", "said", "data ", moment(market.newest, "age"), " old")
+        if market.newest
+        else h("span", "said", "no data yet"),
+        *(
+            h("span", {"class": "said late", "key": stage.name}, f"{stage.name} {stage.state.lower()}")
+            for stage in late
+        ),
         _count("Cascades 24 h", snap.counted("LIQUIDATION_CASCADE"), context.view.href(page="/cascades")),
-        _count("Volatility events 24 h", snap.counted("VOLATILITY_REGIME_CHANGE"), context.view.href(page="/alerts", event="VOLATILITY_REGIME_CHANGE")),
+        _count(
+            "Volatility events 24 h",
+            snap.counted("VOLATILITY_REGIME_CHANGE"),
+            context.view.href(page="/alerts", event="VOLATILITY_REGIME_CHANGE"),
+        ),
         _count("Open alerts", snap.open_episodes, context.view.href(page="/alerts")),
         h("span", "said", "Next run ", next_run),
         h("span", "said clock", moment(now, "full"), f" {context.zone_name}"),
@@ -77,18 +95,46 @@ def banner(context: Context) -> Tree:
     snap = context.snap
     lines: list[Tree] = []
     if snap.is_simulated:
-        lines.append(h("p", {"class": "ribbon", "key": "simulated"}, "Simulated market: every price, liquidation and alert on this page is invented."))
+        lines.append(
+            h(
+                "p",
+                {"class": "ribbon", "key": "simulated"},
+                "Simulated market: every price, liquidation and alert on this page is invented.",
+            )
+        )
     if snap.error and not snap.ready:
-        lines.append(h("p", {"class": "warn", "key": "wait", "role": "alert"}, f"Nothing to show yet: {snap.error}. This page goes on trying."))
+        lines.append(
+            h(
+                "p",
+                {"class": "warn", "key": "wait", "role": "alert"},
+                f"Nothing to show yet: {snap.error}. This page goes on trying.",
+            )
+        )
     elif snap.error:
         lines.append(
-            h("p", {"class": "warn", "key": "down", "role": "alert"}, "The database does not answer since ", moment(snap.down_since, "hms"), ". Shown is the last state; this page recovers by itself.")
+            h(
+                "p",
+                {"class": "warn", "key": "down", "role": "alert"},
+                "The database does not answer since ",
+                moment(snap.down_since, "hms"),
+                ". Shown is the last state; this page recovers by itself.",
+            )
         )
     elif not snap.market:
-        lines.append(h("p", {"class": "warn", "key": "empty"}, "The tables are empty. Run `regimes backfill` or start the platform with `regimes up`."))
+        lines.append(
+            h(
+                "p",
+                {"class": "warn", "key": "empty"},
+                "The tables are empty. Run `regimes backfill` or start the platform with `regimes up`.",
+            )
+        )
     if snap.mode == "read_only":
-        lines.append(h("p", {"class": "info", "key": "mode"}, "Read-only session: replay and silence are off until `regimes db upgrade` has made the role regimes_dashboard."))
+        lines.append(
+            h(
+                "p",
+                {"class": "info", "key": "mode"},
+                "Read-only session: replay and silence are off until `regimes db upgrade` has made the role regimes_dashboard.",
+            )
+        )
     lines += [h("p", {"class": "info", "key": f"note{number}"}, text) for number, text in enumerate(context.notes)]
     return h("div", "banner", *lines)
-
-

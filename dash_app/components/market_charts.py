@@ -45,13 +45,18 @@ def candles(context: Context) -> tuple[list[Row], timedelta]:
     """Bars of the symbol in view, at most 320."""
     start, end = context.window
     how: dict[str, history.How] = {"open": "first", "high": "max", "low": "min", "close": "last"}
-    return context.once("candles", lambda: history.series(context.reader, "market_metrics", context.view.symbol, start, end, how, points=320))
+    return context.once(
+        "candles",
+        lambda: history.series(context.reader, "market_metrics", context.view.symbol, start, end, how, points=320),
+    )
 
 
 def cascades(context: Context) -> list[Row]:
     """Cascades of the symbol in view within the window."""
     start, end = context.window
-    return context.once("cascades", lambda: alerts.cascades(context.reader, start, end, symbol=context.view.symbol, limit=200))
+    return context.once(
+        "cascades", lambda: alerts.cascades(context.reader, start, end, symbol=context.view.symbol, limit=200)
+    )
 
 
 def price(context: Context) -> Figure:
@@ -74,7 +79,15 @@ def price(context: Context) -> Figure:
         colours,
         xaxis=x_axis(context, rangeslider={"visible": False}, anchor="y2"),
         yaxis=theme.axis(colours, domain=[0.27, 1], fixedrange=True, tickprefix="$", tickformat=",~r"),
-        yaxis2=theme.axis(colours, domain=[0, 0.2], fixedrange=True, ticksuffix=" bp", nticks=4, zeroline=True, zerolinecolor=colours["line"]),
+        yaxis2=theme.axis(
+            colours,
+            domain=[0, 0.2],
+            fixedrange=True,
+            ticksuffix=" bp",
+            nticks=4,
+            zeroline=True,
+            zerolinecolor=colours["line"],
+        ),
         shapes=shapes,
         annotations=notes,
         uirevision=revision(context),
@@ -155,7 +168,12 @@ def sums(context: Context) -> tuple[list[Row], timedelta]:
     how: dict[str, history.How] = {
         "long_liq_usd": "avg", "short_liq_usd": "avg", "coverage": "avg", "critical_velocity_eff": "last", "is_cascade": "any", "severity": "max",
     }  # fmt: skip
-    return context.once("sums", lambda: history.series(context.reader, "liquidation_features", context.view.symbol, start, end, how, points=260))
+    return context.once(
+        "sums",
+        lambda: history.series(
+            context.reader, "liquidation_features", context.view.symbol, start, end, how, points=260
+        ),
+    )
 
 
 def liquidations(context: Context) -> Figure:
@@ -168,7 +186,7 @@ def liquidations(context: Context) -> Figure:
     def bars(name: str, key: str, colour: str, pattern: str) -> dict[str, Any]:
         return {
             "type": "bar", "name": name, "x": middle, "y": [row[key] for row in rows], "customdata": [wording.money(row[key]) for row in rows],
-            "marker": {"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern, "fgcolor": colours["panel"], "size": 5, "solidity": 0.3}},
+            "marker": {"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": colours["panel"], "fgopacity": 0.75, "size": 5, "solidity": 0.35}},
             "hovertemplate": hover,
         }  # fmt: skip
 
@@ -186,10 +204,19 @@ def liquidations(context: Context) -> Figure:
         shapes=uncovered(context, rows, width, context.settings.liquidation.min_coverage),
         uirevision=revision(context),
     )
-    return {"data": [bars("long", "long_liq_usd", colours["long"], ""), bars("short", "short_liq_usd", colours["short"], "/"), limit], "layout": layout}
+    return {
+        "data": [
+            bars("long", "long_liq_usd", colours["long"], ""),
+            bars("short", "short_liq_usd", colours["short"], "/"),
+            limit,
+        ],
+        "layout": layout,
+    }
 
 
-def uncovered(context: Context, rows: list[Row], width: timedelta, limit: float, most: int = 60) -> list[dict[str, Any]]:
+def uncovered(
+    context: Context, rows: list[Row], width: timedelta, limit: float, most: int = 60
+) -> list[dict[str, Any]]:
     """Shaded stretches in which coverage is unknown or below the limit."""
     shapes: list[dict[str, Any]] = []
     begin = None

@@ -22,7 +22,11 @@ def regime_rows(context: Context) -> Tree:
 def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: ignore[type-arg]
     href = context.view.href(page="/regimes", symbol=symbol)
     if row is None:
-        return h("div", {"class": "regime-row", "key": symbol}, h("div", "line", link(href, wording.base(symbol), class_="sym"), h("span", "soft", "no regime yet")))
+        return h(
+            "div",
+            {"class": "regime-row", "key": symbol},
+            h("div", "line", link(href, wording.base(symbol), class_="sym"), h("span", "soft", "no regime yet")),
+        )
     limit = context.settings.multi_timeframe.confirm_threshold
     confidence = row["confidence"]
     unknown = row["primary_regime"] == "UNKNOWN" or confidence is None
@@ -67,4 +71,11 @@ def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: igno
 def as_of(context: Context) -> Tree:
     """The hour the rows stand for."""
     newest = max((row["ts"] for row in context.snap.regimes.values()), default=None)
-    return h("p", "foot", "hour ended ", moment(newest, "hm"), " · confirmed above ", wording.whole_percent(context.settings.multi_timeframe.confirm_threshold))
+    return h(
+        "p",
+        "foot",
+        "hour ended ",
+        moment(newest, "hm"),
+        " · confirmed above ",
+        wording.whole_percent(context.settings.multi_timeframe.confirm_threshold),
+    )

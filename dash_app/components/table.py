@@ -83,7 +83,12 @@ def table(
         *(
             h(
                 "th",
-                {"scope": "col", "class": "num" if column.number else None, "aria-sort": "none", "data-name": column.name},
+                {
+                    "scope": "col",
+                    "class": "num" if column.number else None,
+                    "aria-sort": "none",
+                    "data-name": column.name,
+                },
                 h("button", {"type": "button", "data-sort": "number" if column.number else "text"}, column.name),
             )
             for column in columns
@@ -93,7 +98,10 @@ def table(
         h(
             "tr",
             {"key": row_key(row) if row_key else None, "class": row_class(row) if row_class else None},
-            *(h("td", {"class": "num" if column.number else None, "data-v": _value(column, row)}, column.cell(row)) for column in columns),
+            *(
+                h("td", {"class": "num" if column.number else None, "data-v": _value(column, row)}, column.cell(row))
+                for column in columns
+            ),
         )
         for row in rows
     ]
@@ -110,7 +118,10 @@ def table(
         h(
             "div",
             "tools",
-            h("input", {"type": "search", "placeholder": "Filter rows", "aria-label": f"Filter {caption}", "data-filter": id_}),
+            h(
+                "input",
+                {"type": "search", "placeholder": "Filter rows", "aria-label": f"Filter {caption}", "data-filter": id_},
+            ),
             h("span", {"class": "soft", "data-count": id_, "role": "status"}, f"{len(rows)} rows"),
             h("button", {"type": "button", "class": "button", "data-csv": id_}, "CSV"),
         ),

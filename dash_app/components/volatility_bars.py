@@ -16,7 +16,9 @@ def volatility_bars(context: Context) -> Tree:
     if not rows:
         return note("No volatility yet. It needs 22 of 24 hourly bars.")
     limits = context.settings.volatility
-    values = [value for row in rows.values() for value in (row["volatility"], row["vol_forecast_24h"]) if value is not None]
+    values = [
+        value for row in rows.values() for value in (row["volatility"], row["vol_forecast_24h"]) if value is not None
+    ]
     top = max([*values, limits.high_vol_threshold * 0.8]) * 1.08
     edges = [(limits.stable_threshold, "1"), (limits.high_vol_threshold, "2"), (limits.explosive_threshold, "3")]
     shown = [edge for edge, _ in edges if edge < top]
@@ -35,7 +37,11 @@ def _bar(context: Context, symbol: str, row: dict | None, top: float, edges: lis
     name = link(href, wording.base(symbol), class_="sym")
     if row is None or row["volatility"] is None:
         why = "too few bars" if row else "no rows"
-        return h("div", {"class": "vol", "key": symbol}, h("div", "line", name, h("span", "grow", ""), h("span", "soft", f"– {why}")))
+        return h(
+            "div",
+            {"class": "vol", "key": symbol},
+            h("div", "line", name, h("span", "grow", ""), h("span", "soft", f"– {why}")),
+        )
     regime = row["regime"]
     percentile = "–" if row["vol_pctl_90d"] is None else f"{100 * row['vol_pctl_90d']:.0f}th pct"
     forecast = row["vol_forecast_24h"]

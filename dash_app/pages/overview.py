@@ -6,7 +6,15 @@ What belongs here: the arrangement of the guide's panels. What does not: the pan
 from typing import Any
 
 from dash_app import wording
-from dash_app.components import alert_rows, cascade_table, controls, correlation_views, market_charts, regime_rows, volatility_bars
+from dash_app.components import (
+    alert_rows,
+    cascade_table,
+    controls,
+    correlation_views,
+    market_charts,
+    regime_rows,
+    volatility_bars,
+)
 from dash_app.components.frame import chart, grid, panel, place
 from dash_app.panels import Context, Page, Part
 from dash_app.tree import Tree, h
@@ -15,7 +23,12 @@ RANGED = ("symbol", "range", "start", "end")
 
 
 def _controls(context: Context) -> Tree:
-    return h("div", "controls", controls.symbols(context.view, context.settings.symbols), controls.ranges(context.view, ("24h", "72h", "7d", "30d", "90d")))
+    return h(
+        "div",
+        "controls",
+        controls.symbols(context.view, context.settings.symbols),
+        controls.ranges(context.view, ("24h", "72h", "7d", "30d", "90d")),
+    )
 
 
 def _price_text(context: Context) -> Tree:
@@ -31,7 +44,13 @@ def _price_text(context: Context) -> Tree:
         h("span", None, f" · {row['ohlcv_venue'] or 'no venue'}"),
     ]
     if funding and funding["funding_rate_8h"] is not None:
-        parts.append(h("span", None, f" · funding {wording.basis_points(funding['funding_rate_8h'])} per 8 h, z {wording.sigma(funding['funding_z_score'])}"))
+        parts.append(
+            h(
+                "span",
+                None,
+                f" · funding {wording.basis_points(funding['funding_rate_8h'])} per 8 h, z {wording.sigma(funding['funding_z_score'])}",
+            )
+        )
     return h("p", "foot", *parts)
 
 
@@ -39,13 +58,19 @@ def _liquidation_text(context: Context) -> Tree:
     row = context.snap.liquidation.get(context.view.symbol)
     if row is None:
         return h("p", "foot", "No liquidations are stored for this symbol; see Data health.")
-    bound = "lower bound: a venue in the sum sends samples only" if row["is_lower_bound"] else "sum over the listed venues"
+    bound = (
+        "lower bound: a venue in the sum sends samples only" if row["is_lower_bound"] else "sum over the listed venues"
+    )
     return h(
         "p",
         "foot",
         h("span", "key k-long", "long"),
         h("span", "key k-short", "short"),
-        h("span", "key k-limit", f"limit {wording.money(row['critical_velocity_eff'], per_hour=True)} ({row['threshold_mode'].lower()})"),
+        h(
+            "span",
+            "key k-limit",
+            f"limit {wording.money(row['critical_velocity_eff'], per_hour=True)} ({row['threshold_mode'].lower()})",
+        ),
         h("span", None, f"coverage {wording.whole_percent(row['coverage'])}, {bound}"),
     )
 
@@ -59,7 +84,10 @@ PRICE = (
     Part("price-text", _price_text, ("market", "funding"), ("symbol",)),
     Part("price-chart", market_charts.price, ("market", "liquidation", "funding", "alerts"), RANGED, "figure"),
 )
-REGIMES = (Part("regimes-rows", regime_rows.regime_rows, ("regimes",), ("symbol",)), Part("regimes-foot", regime_rows.as_of, ("regimes",)))
+REGIMES = (
+    Part("regimes-rows", regime_rows.regime_rows, ("regimes",), ("symbol",)),
+    Part("regimes-foot", regime_rows.as_of, ("regimes",)),
+)
 LIQUIDATIONS = (
     Part("liquidations-chart", market_charts.liquidations, ("liquidation",), RANGED, "figure"),
     Part("liquidations-text", _liquidation_text, ("liquidation",), ("symbol",)),
@@ -68,7 +96,12 @@ LIQUIDATIONS = (
 VOLATILITY = (Part("volatility-bars", volatility_bars.volatility_bars, ("volatility",), ("symbol",)),)
 CORRELATION = (
     Part("correlation-matrix", correlation_views.matrix, ("correlation",), ("symbol",)),
-    Part("correlation-pairs", lambda context: controls.pairs(context.view, context.snap.pairs), ("correlation",), (*RANGED, "pair")),
+    Part(
+        "correlation-pairs",
+        lambda context: controls.pairs(context.view, context.snap.pairs),
+        ("correlation",),
+        (*RANGED, "pair"),
+    ),
     Part("correlation-chart", correlation_views.pair_chart, ("correlation",), ("pair", *RANGED), "figure"),
     Part("correlation-text", correlation_views.summary, ("correlation",)),
 )

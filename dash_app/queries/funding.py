@@ -12,7 +12,17 @@ from dash_app.queries.history import MAX_POINTS
 from dash_app.reader import Reader, Rows
 from regimes_dagster import tables
 
-COLUMNS = ("funding_rate_8h", "funding_z_score", "funding_mean", "funding_volatility", "is_anomaly", "change_24h_pp", "venue", "reasons", "funding_apr")
+COLUMNS = (
+    "funding_rate_8h",
+    "funding_z_score",
+    "funding_mean",
+    "funding_volatility",
+    "is_anomaly",
+    "change_24h_pp",
+    "venue",
+    "reasons",
+    "funding_apr",
+)
 
 
 def settled(reader: Reader, symbol: str, start: datetime, end: datetime, points: int = MAX_POINTS) -> Rows:

@@ -1,0 +1,77 @@
+"""Pieces of figures that several history charts share: lines, limits, strips.
+
+What belongs here: traces and shapes as plain dictionaries. What does not: whole figures.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from dash_app.panels import Context
+from dash_app.theme import Palette
+
+Row = dict[str, Any]
+Trace = dict[str, Any]
+
+
+def line(
+    context: Context,
+    rows: Sequence[Row],
+    name: str,
+    key: str,
+    hover: str,
+    *,
+    factor: float = 1.0,
+    axis: str = "y",
+    **look: Any,
+) -> Trace:
+    """A line over rows; ``hover`` is a plotly template of ``y``. Missing values leave a gap."""
+    return {
+        "type": "scatter", "mode": "lines", "name": name, "x": context.axis_times(rows),
+        "y": [None if row[key] is None else factor * row[key] for row in rows], "yaxis": axis,
+        "line": {"width": 1.6, **look}, "hovertemplate": f"{name} {hover}<extra></extra>", "connectgaps": False,
+    }  # fmt: skip
+
+
+def limit(
+    colours: Palette, value: float, axis: str = "y", *, colour: str = "explosive", text: str = ""
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A dashed threshold across the chart, with its name at the right edge."""
+    shape = {
+        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": value, "y1": value,
+        "line": {"color": colours[colour], "width": 1, "dash": "dash"}, "layer": "below",
+    }  # fmt: skip
+    if not text:
+        return shape, None
+    note = {
+        "xref": "paper", "x": 0.998, "xanchor": "right", "yref": axis, "y": value, "yanchor": "bottom", "showarrow": False,
+        "text": text, "font": {"size": 10, "color": colours["soft"]},
+    }  # fmt: skip
+    return shape, note
+
+
+def strip(context: Context, rows: Sequence[Row], width: timedelta, name: str, colour: Callable[[Row], str], word: Callable[[Row], str], *, axis: str, base: float = 0.0) -> Trace:  # fmt: skip
+    """A band of coloured cells, one per step, that names its state on hover."""
+    milliseconds = width.total_seconds() * 1000
+    return {
+        "type": "bar", "name": name, "x": [context.local(row["ts"] - width / 2) for row in rows], "y": [0.84] * len(rows), "base": base,
+        "width": milliseconds, "yaxis": axis, "marker": {"color": [colour(row) for row in rows], "line": {"width": 0}},
+        "customdata": [word(row) for row in rows], "hovertemplate": f"{name} %{{customdata}}<extra></extra>",
+    }  # fmt: skip
+
+
+def marks(
+    context: Context,
+    rows: Sequence[Row],
+    key: str,
+    colour: str,
+    *,
+    factor: float = 1.0,
+    axis: str = "y",
+    symbol: str = "diamond",
+) -> Trace:
+    """Markers on some rows; the lines beneath carry the hover text."""
+    return {
+        "type": "scatter", "mode": "markers", "x": context.axis_times(rows), "y": [None if row[key] is None else factor * row[key] for row in rows],
+        "yaxis": axis, "marker": {"symbol": symbol, "size": 8, "color": colour, "line": {"width": 1, "color": context.colours["panel"]}}, "hoverinfo": "skip",
+    }  # fmt: skip
