@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, Secret, SecretStr
 from pydantic_core import PydanticCustomError
 
-from regimes_dagster.configuration.problems import did_you_mean, listed, nearest
+from regimes_dagster.configuration.problems import did_you_mean, listed, nearest, shown
 from regimes_dagster.vocabulary import (
     EVENT_ALIASES,
     EVENT_TYPES,
@@ -98,6 +98,13 @@ def database_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def network_text(value: object) -> object:
+    """Only text names a network: a bare number would silently mean an address."""
+    if isinstance(value, str):
+        return value
+    raise refusal(f'is {shown(value)}, must be a network such as "10.0.0.0/8" in quotes.')
+
+
 def _as_tuple(value: object) -> object:
     """One string stands for a list of one. A tuple, because strict validation takes nothing else after Python code."""
     if isinstance(value, str):
@@ -108,6 +115,7 @@ def _as_tuple(value: object) -> object:
 Symbol = Annotated[str, AfterValidator(symbol_name)]
 SourceName = Annotated[str, AfterValidator(source_name)]
 EventName = Annotated[EventType, BeforeValidator(event_name)]
+NetworkName = Annotated[IPvAnyNetwork, BeforeValidator(network_text)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
@@ -243,7 +251,7 @@ class AlertsSection(Section):
         default_factory=_usual_severities,
         description="Lowest severity posted, per event; INFO for events not named",
     )
-    allow_networks: tuple[IPvAnyNetwork, ...] = Field(
+    allow_networks: tuple[NetworkName, ...] = Field(
         (), description="Networks that are not public and may be posted to, also over http, e.g. 127.0.0.0/8"
     )
     webhook: tuple[WebhookEntry, ...] = Field((), description="Receivers, one `[[alerts.webhook]]` each")
@@ -262,7 +270,7 @@ class DashboardSection(Section):
     password_hash: SecretStr | None = Field(
         None, description="scrypt hash of the password for `basic`; `regimes config hash-password` makes one"
     )
-    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+    trusted_proxies: tuple[NetworkName, ...] = Field(
         (), description="Networks whose `user_header` is believed, for `proxy`"
     )
     user_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = Field(

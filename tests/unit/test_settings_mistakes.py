@@ -186,6 +186,7 @@ BAD_FILES: list[tuple[str, str, list[str]]] = [
         ["alerts.min_severity.DATA_GAP:", '"WARN"', '"CRITICAL"', 'Did you mean "WARNING"?'],
     ),
     ("network with host bits", '[alerts]\nallow_networks = ["10.0.0.1/8"]', ["alerts.allow_networks[0]", "10.0.0.1/8"]),
+    ("network without quotes", "[alerts]\nallow_networks = [10]", ["alerts.allow_networks[0]: is 10", "in quotes"]),
     ("open dashboard without log-in", '[dashboard]\nhost = "0.0.0.0"', ["dashboard.auth", '"0.0.0.0"', '"basic"']),
     (
         "basic without user",
