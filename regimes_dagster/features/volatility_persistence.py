@@ -20,6 +20,11 @@ RANK_HOURS = 90 * HOURS_PER_DAY
 QUINTILES = ("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH")
 _REGIMES = len(REGIME_NAMES)
 
+# By hour of the week, Monday 01:00 first: the 24-hour window that ends there lies by this share in the day it ends.
+_SHARE_TODAY = np.tile(np.arange(1, HOURS_PER_DAY + 1) / HOURS_PER_DAY, 7)
+_TODAY = np.repeat(np.arange(7), HOURS_PER_DAY)
+_YESTERDAY = (_TODAY - 1) % 7
+
 
 @dataclass(frozen=True)
 class Persistence:
@@ -162,11 +167,7 @@ def weekday_rank(hours: Ints, log_volatility: Floats, rows: Ints, log_factors: F
     """
     first, last = int(rows[0]), int(rows[-1])
     low = max(first - RANK_HOURS + 1, 0)
-    # By hour of the week, Monday 01:00 first: the window of that hour lies by this share in the day it ends.
-    share = np.tile(np.arange(1, HOURS_PER_DAY + 1) / HOURS_PER_DAY, 7)
-    factor = share * np.repeat(log_factors, HOURS_PER_DAY) + (1 - share) * np.repeat(
-        np.roll(log_factors, 1), HOURS_PER_DAY
-    )
+    factor = _SHARE_TODAY * log_factors[_TODAY] + (1 - _SHARE_TODAY) * log_factors[_YESTERDAY]
     # 1970-01-01 was a Thursday.
     adjusted = log_volatility[low : last + 1] - factor[(hours[low : last + 1] - 1 + 3 * HOURS_PER_DAY) % 168]
 
