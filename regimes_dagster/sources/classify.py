@@ -83,7 +83,8 @@ def classify(
         return Outage(
             venue, symbol, f"server error (HTTP {answer.status}); it is tried again in the next run. It said: {said}"
         )
-    refused = answer is not None and answer.status in (200, 400, 404, 422) and isinstance(problem, errors.ExchangeError)
+    readable = answer is not None and answer.status == 200 and isinstance(problem, errors.ExchangeError)
+    refused = readable or (answer is not None and answer.status in (400, 404, 422))
     if isinstance(problem, errors.BadSymbol) or (refused and _NO_SUCH.search(said)):
         return UnknownSymbol(
             venue, symbol, f"the venue does not list it; remove it or name another venue. It said: {said}"

@@ -5,12 +5,21 @@ anything that asks a venue.
 """
 
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from regimes_dagster.partitions import Window, utc
+from regimes_dagster.sources import (
+    liquidations_bitfinex,
+    liquidations_deribit,
+    liquidations_gate,
+    liquidations_krakenfutures,
+)
 from regimes_dagster.sources.ccxt_client import Sleep, client_for
+from regimes_dagster.sources.ccxt_funding import FUNDING_VENUES, FundingSource
+from regimes_dagster.sources.ccxt_liquidations import LiquidationSource, LiquidationVenue
 from regimes_dagster.sources.ccxt_spot import SPOT_VENUES, SpotSource
 from regimes_dagster.sources.files import FilesSource
 from regimes_dagster.sources.protocol import Batch, Kind, NotAvailable, Source
@@ -18,6 +27,17 @@ from regimes_dagster.sources.simulated import SimulatedSource
 
 if TYPE_CHECKING:
     from regimes_dagster.settings import Settings
+
+
+_LIQUIDATION_VENUES: Mapping[str, Callable[[], LiquidationVenue]] = {
+    "krakenfutures": lambda: liquidations_krakenfutures.VENUE,
+    "deribit": lambda: liquidations_deribit.VENUE,
+    "gate": lambda: liquidations_gate.VENUE,
+    "bitfinex": liquidations_bitfinex.venue,
+}
+
+#: Venues whose liquidations come over websockets only: ``regimes collect`` writes their rows, coverage and status.
+COLLECTED = ("okx", "bybit", "binanceusdm")
 
 
 class NotServed:
@@ -37,7 +57,10 @@ class NotServed:
 
 def build_sources(settings: "Settings", kind: Kind, *, sleep: Sleep = time.sleep) -> list[Source]:
     """The sources of ``kind`` in the configured order; venues share one client per process."""
-    return [_source(settings, kind, name, sleep) for name in settings.sources.of(kind)]
+    names = settings.sources.of(kind)
+    if kind == "liquidations":
+        names = tuple(name for name in names if name not in COLLECTED)
+    return [_source(settings, kind, name, sleep) for name in names]
 
 
 def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source:
@@ -52,4 +75,11 @@ def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source
     options = settings.sources.ccxt_options(name)
     if kind == "ohlcv" and name in SPOT_VENUES:
         return SpotSource(client_for(name, options, sleep=sleep))
+    if kind == "funding" and name in FUNDING_VENUES:
+        return FundingSource(client_for(name, options, sleep=sleep))
+    if kind == "liquidations" and name in _LIQUIDATION_VENUES:
+        days = settings.sources.liquidation_backfill_days
+        return LiquidationSource(
+            client_for(name, options, sleep=sleep), _LIQUIDATION_VENUES[name](), backfill_days=days
+        )
     return NotServed(name, f"it does not serve {kind} here; take it out of [sources] {kind} or run `regimes probe`")
