@@ -62,7 +62,8 @@ class VolatilityParameters(Parameters):
         2.0, description="volatility / close-to-close above which an hour is tagged as a flash wick"
     )
     suspect_wick_ratio: Positive = Field(
-        2.5, description="Volatility of one venue over the median of three or more above which it is taken for a bad tick"
+        2.5,
+        description="Volatility of one venue over the median of three or more above which it is taken for a bad tick",
     )
     risk_multipliers: dict[Regime, Positive] = Field(
         default_factory=_risk_multipliers,
@@ -196,6 +197,19 @@ class MultiTimeframeParameters(Parameters):
         default_factory=dict, description="Meaning of the labels an own classifier adds"
     )
 
+    @model_validator(mode="after")
+    def _timeframes_can_agree(self) -> "MultiTimeframeParameters":
+        if len(self.timeframes) < 3:
+            raise ValueError("timeframes needs at least three: agreement of fewer says nothing; give every row you keep")
+        if not sum(timeframe.weight for timeframe in self.timeframes.values()) > 0:
+            raise ValueError("the weights of the timeframes must not all be 0")
+        for name, timeframe in self.timeframes.items():
+            if not 2 <= timeframe.history_min <= timeframe.history_bars:
+                raise ValueError(f"timeframe {name}: history_min must lie between 2 and history_bars")
+        if self.release > self.confirm_threshold:
+            raise ValueError("release must not exceed confirm_threshold")
+        return self
+
 
 class CorrelationParameters(Parameters):
     """``[correlation]``: pairs, window, baseline, break rule and leader test."""
@@ -220,3 +234,13 @@ class CorrelationParameters(Parameters):
     lead_max_lag: Hours = Field(10, description="Lags of the leader test, in bars")
     lead_shifts: Hours = Field(499, description="Circular shifts of the leader test")
     lead_alpha: Share = Field(0.01, description="Significance of the leader test")
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> "CorrelationParameters":
+        if not 3 <= self.min_window_h <= self.window_h:
+            raise ValueError("min_window_h must lie between 3 and window_h")
+        if self.baseline_min_h > self.baseline_days * 24:
+            raise ValueError("baseline_min_h must not exceed baseline_days x 24")
+        if not self.critical_z <= self.break_z < self.off_z:
+            raise ValueError("critical_z <= break_z < off_z must hold")
+        return self
