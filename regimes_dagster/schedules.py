@@ -66,11 +66,13 @@ def hourly_schedule(
 
 @dg.sensor(
     job_name=HOURLY,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=20,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Moves the demo's clock: one simulated hour per tick interval, until it reaches wall time.",
 )
-def demo_clock(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.RunRequest | dg.SkipReason:
+def demo_clock(
+    context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+) -> dg.RunRequest | dg.SkipReason:
     """Advances the declared time by an hour and requests the hourly run for it.
 
     It waits for the run before it, so that time never outruns the machine.

@@ -23,8 +23,8 @@ RESTART_PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
 #: A process that lived this long is healthy again: its next death starts from the first pause.
 HEALTHY_AFTER = 300.0
 
-#: What a process gets to finish its work after SIGINT/SIGTERM before it is killed, seconds.
-STOP_GRACE = 20.0
+#: What processes get to finish their work after SIGINT before they are killed, seconds; an hourly run takes about 10.
+STOP_GRACE = 30.0
 
 
 class StartError(RuntimeError):
@@ -121,20 +121,24 @@ class Supervisor:
             time.sleep(every)
 
     def stop(self) -> None:
-        """Stop all children, last started first; those that ignore it are killed after the grace."""
+        """Stop all children, last started first.
+
+        Each is asked alone, not its whole group: a Dagster run that the daemon has started may end its work. What
+        is still there after the grace is killed, group and all.
+        """
         self.stopping = True
-        for child in reversed(self._children):
-            if child.alive:
-                _signal_group(child, signal.SIGINT)
+        running = [child for child in reversed(self._children) if child.process is not None]
+        for child in running:
+            if child.alive and child.process is not None:
+                child.process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + STOP_GRACE
-        for child in reversed(self._children):
-            if child.process is None:
-                continue
-            try:
-                child.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        while time.monotonic() < deadline and any(_group_lives(child) for child in running):
+            time.sleep(0.05)
+        for child in running:
+            if _group_lives(child):
                 self._say(f"{child.name} did not stop within {STOP_GRACE:.0f} s and was killed")
                 _signal_group(child, signal.SIGKILL)
+            if child.process is not None:
                 child.process.wait()
         self._children.clear()
 
@@ -213,6 +217,20 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2.0, trust_env=False).is_success
     except httpx.HTTPError:
         return False
+
+
+def _group_lives(child: Child) -> bool:
+    """Whether the child or a process it started is still there; ended children are collected."""
+    if child.process is None:
+        return False
+    child.process.poll()
+    try:
+        os.killpg(child.process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # macOS says so of a group of zombies
+        return False
+    return True
 
 
 def _signal_group(child: Child, number: signal.Signals) -> None:

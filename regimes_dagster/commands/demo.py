@@ -88,11 +88,27 @@ def demo(sink_port: int) -> None:
         except StartError as error:
             raise click.ClickException(str(error)) from error
         if not supervisor.stopping:
+            _greet(settings, platform)
             click.echo(f"Up after {time.monotonic() - started:.1f} s, on a SIMULATED market.")
             say_addresses(settings, [("Webhook receiver", f"http://127.0.0.1:{sink_port} (prints what arrives below)")])
         supervisor.watch()
         supervisor.stop()
         click.echo("Stopped.")
+
+
+def _greet(settings: Settings, platform: Platform) -> None:
+    """A test message, so that the receiver shows something within seconds; market alerts come about once a day."""
+    from regimes_dagster.alerts.requests import execute
+
+    with platform.engine.begin() as connection:
+        execute(
+            connection,
+            settings,
+            "TEST",
+            {"endpoint": settings.endpoints[0].id},
+            now=platform.clock.now(),
+            moment=platform.clock.system_now(),
+        )
 
 
 def _receiver(port: int) -> Child:
