@@ -17,6 +17,8 @@ from regimes_dagster.sources import (
     liquidations_gate,
     liquidations_krakenfutures,
 )
+from regimes_dagster.sources.archive import ArchiveSource
+from regimes_dagster.sources.archive_store import ArchiveStore
 from regimes_dagster.sources.ccxt_client import Sleep, client_for
 from regimes_dagster.sources.ccxt_funding import FUNDING_VENUES, FundingSource
 from regimes_dagster.sources.ccxt_liquidations import LiquidationSource, LiquidationVenue
@@ -72,6 +74,8 @@ def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source
         simulated = settings.sources.simulated
         start = simulated.start if simulated.start is not None else settings.history_start
         return SimulatedSource(simulated.seed, utc(start), gaps=simulated.gaps)
+    if name == "archive":
+        return ArchiveSource(ArchiveStore(str(settings.sources.archive.base_url), settings.archive_cache, sleep=sleep))
     options = settings.sources.ccxt_options(name)
     if kind == "ohlcv" and name in SPOT_VENUES:
         return SpotSource(client_for(name, options, sleep=sleep))

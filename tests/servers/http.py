@@ -144,13 +144,14 @@ class VenueServer:
             return
         if fault is not None and fault.change is not None:
             answer = fault.change(answer)
-        self._answer(request, 200, json.dumps(answer), {}, cut=fault is not None and fault.cut)
+        text = answer if isinstance(answer, bytes) else json.dumps(answer)
+        self._answer(request, 200, text, {}, cut=fault is not None and fault.cut)
 
     @staticmethod
     def _answer(
-        request: BaseHTTPRequestHandler, status: int, text: str, headers: dict[str, str], *, cut: bool = False
+        request: BaseHTTPRequestHandler, status: int, text: str | bytes, headers: dict[str, str], *, cut: bool = False
     ) -> None:
-        data = text.encode()
+        data = text if isinstance(text, bytes) else text.encode()
         try:
             request.send_response(status)
             for name, value in ({"Content-Type": "application/json"} | headers).items():
