@@ -359,3 +359,20 @@ def test_the_record_of_breaks_survives_its_state() -> None:
     record = BreakRecord(3, 2, [Break(hour_number(utc("2024-03-01 05:00")), 1.25, -0.031)])
     assert BreakRecord.load(record.dump()) == record
     assert BreakRecord.load(None) == BreakRecord()
+
+
+def test_no_rows_and_an_old_state_give_empty_tables() -> None:
+    state = StoredState(utc("2024-03-01"), {"BTC/USDT/ETH/USDT": {"episode": {}, "evidence": {}}})
+    for memory in (None, state):
+        result = compute_pairwise_correlations(MARKET.iloc[:0], PARAMS, window=WINDOW, state=memory, symbols=SYMBOLS)
+        assert result.rows[TABLE].empty
+        assert result.events.empty
+        assert result.states.empty
+
+
+def test_running_the_newest_hour_again_gives_nothing_new(whole: FeatureResult) -> None:
+    newest = MARKET["ts"].max()
+    state = stored(whole, newest)
+    again = run(MARKET, Window(newest, newest), state)
+    assert again.rows[TABLE].empty
+    assert again.events.empty

@@ -262,3 +262,10 @@ def test_fewer_timeframes_leave_the_columns_of_the_others_unknown() -> None:
     assert (rows["regime_1w"] == "UNKNOWN").all()
     assert rows["bar_close_1w"].isna().all()
     assert (rows["quality"] == "OK").all()
+
+
+def test_running_the_newest_hour_again_gives_nothing_new(whole: FeatureResult) -> None:
+    newest = MARKET["ts"].max()
+    again = run(MARKET, Window(newest, newest), stored(whole, newest))
+    assert again.rows["regimes"].empty
+    assert again.events.empty
