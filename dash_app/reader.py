@@ -48,6 +48,10 @@ class NotReady(ReadError):
     """The tables are not there yet, or may not be read."""
 
 
+class RateLimited(ReadError):
+    """More was asked of the delivery sensor than is accepted in a minute."""
+
+
 class Reader:
     """Read access to the platform's tables.
 
@@ -85,6 +89,7 @@ class Reader:
         Raises
         ------
         DatabaseDown, TooSlow, NotReady
+            With a message fit for people; the statement never takes longer than the timeout.
         """
         self._refuse_while_blocked()
         try:
@@ -112,7 +117,9 @@ class Reader:
         Raises
         ------
         NotReady
-            If the session may not, or the function refuses (it limits the rate).
+            If the session may not.
+        RateLimited
+            If the function refuses because of its rate limit.
         """
         if not self.can_request:
             raise NotReady(
@@ -191,6 +198,8 @@ class Reader:
             )
         elif isinstance(error, sa.exc.TimeoutError):
             failure = TooSlow("every connection of the dashboard is busy; try again in a moment")
+        elif state == "53400":
+            failure = RateLimited(_first_line(error))
         elif state.startswith(("42", "P0", "22", "25006", "23")):
             failure = NotReady(_first_line(error))
         else:

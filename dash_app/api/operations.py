@@ -7,11 +7,10 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from dash_app.api.metrics import Metrics
-from dash_app.reader import Reader
 from dash_app.snapshot import SnapshotKeeper
 
 
-def router(keeper: SnapshotKeeper, reader: Reader, metrics: Metrics) -> APIRouter:
+def router(keeper: SnapshotKeeper, metrics: Metrics) -> APIRouter:
     """Routes ``/healthz``, ``/readyz``, ``/metrics`` and ``/api/version``."""
     routes = APIRouter()
 

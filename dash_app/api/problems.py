@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from dash_app.reader import NotReady, ReadError
+from dash_app.reader import NotReady, RateLimited, ReadError
 
 log = logging.getLogger("dash_app.api")
 
@@ -65,6 +65,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ReadError)
     async def _database(_request: Request, error: ReadError) -> JSONResponse:
+        if isinstance(error, RateLimited):
+            return answer(429, "too many requests", str(error), {"Retry-After": "60"})
         title = "not ready" if isinstance(error, NotReady) else "database away"
         detail = "the tables are not ready; run `regimes db upgrade`" if isinstance(error, NotReady) else str(error)
         return answer(503, title, detail, {"Retry-After": RETRY_AFTER_S})
