@@ -107,8 +107,8 @@ def compute_pairwise_correlations(
     ValueError
         If the rows are unsorted or not hourly, or a configured pair is unknown.
     """
-    listed = list(symbols) if symbols is not None else sorted(set(market["symbol"]))
-    present = set(market["symbol"])
+    present = set(market["symbol"].unique())
+    listed = list(symbols) if symbols is not None else sorted(present)
     pairs = sorted((p for p in asset_pairs(listed, params) if present.issuperset(p)), key=pair_name)
     listed = [symbol for symbol in listed if symbol in present]
     resume = None if state is None else state.ts + HOUR
@@ -268,7 +268,7 @@ class _Part:
         leader = leaders.rows(pair, hours[column])
         divergence = np.where(self.trigger == _ABSOLUTE, -figures.rho, figures.break_strength)
         data: dict[str, Any] = {
-            "asset_pair": np.array(self.keys, dtype=object)[pair],
+            "asset_pair": text_column(pair, self.keys),
             "ts": hour_stamps(hours[column]),
             "return_correlation": figures.rho[wanted],
             "corr_24h": figures.corr_24h[wanted],
@@ -291,7 +291,7 @@ class _Part:
             "quality": text_column(ok[wanted].astype(np.int8), ("INSUFFICIENT", "OK")),
             "state": self.episodes.state.T[:, behind:][wanted],
             "episode_id": self.episodes.episode_id.T[:, behind:][wanted],
-            "config_hash": np.full(len(pair), config_hash, dtype=object),
+            "config_hash": text_column(np.zeros(len(pair), dtype=np.int8), (config_hash,)),
         }
         return pd.DataFrame(data).astype({"episode_id": "str", "leader_reason": "str"})
 

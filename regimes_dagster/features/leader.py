@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from regimes_dagster.features.hourly_grid import text_column
 from regimes_dagster.parameters import CorrelationParameters
 from regimes_dagster.partitions import utc
 
@@ -259,14 +260,14 @@ class DailyLeaders:
         """The same for these pairs, in this order."""
         return DailyLeaders(self.by_pair_day, tuple(pairs))
 
-    def rows(self, pair: npt.NDArray[np.intp], hour: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    def rows(self, pair: npt.NDArray[np.intp], hour: npt.NDArray[np.int64]) -> dict[str, Any]:
         """Leader columns of rows, given the position of their pair and their hour since 1970."""
         day = (hour - 1) // 24
         if not self.by_pair_day or not len(day):
             n = len(day)
             return {
-                "leader": np.full(n, NONE, dtype=object),
-                "leader_reason": np.full(n, NO_BARS, dtype=object),
+                "leader": text_column(np.zeros(n, dtype=np.int8), (NONE,)),
+                "leader_reason": text_column(np.zeros(n, dtype=np.int8), (NO_BARS,)),
                 "lead_lag_s": np.full(n, np.nan),
                 "lead_p": np.full(n, np.nan),
             }

@@ -118,7 +118,7 @@ def compute_multi_timeframe_regimes(
         If the rows are unsorted or not hourly, or the configured classifier is wrong.
     """
     labels = taxonomy(params)
-    symbols = sorted(set(market["symbol"])) if len(market) else []
+    symbols = sorted(market["symbol"].unique())
     resume = None if state is None else state.ts + HOUR
     grid = to_grid(market, ("close", "quote_volume"), symbols=symbols, first=resume, last=window.end)
     newest = grid.ts[-1] if len(grid.ts) else None
@@ -277,7 +277,7 @@ class _Part:
             return np.asarray(array[:, first:][wanted])
 
         data: dict[str, Any] = {
-            "symbol": np.array(self.grid.symbols, dtype=object)[np.asarray(self.symbols)[series]],
+            "symbol": text_column(np.asarray(self.symbols, dtype=np.intp)[series], self.grid.symbols),
             "ts": hour_stamps(hours[column]),
         }
         absent = np.full(len(series), np.nan)
@@ -310,7 +310,7 @@ class _Part:
             ),
             "state": pick(state),
             "episode_id": pick(episode),
-            "config_hash": np.full(len(series), config_hash, dtype=object),
+            "config_hash": text_column(np.zeros(len(series), dtype=np.int8), (config_hash,)),
         }
         return pd.DataFrame(data).astype({"episode_id": "str"})
 

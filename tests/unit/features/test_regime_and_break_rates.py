@@ -68,6 +68,7 @@ def test_a_few_markets_of_chance_alert_at_most_twice_the_nominal_rate() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_hundred_markets_of_chance_alert_at_most_twice_the_nominal_rate() -> None:
     confirmed, breaks = chance_rates(200)
     print(f"confirmed {confirmed:.2f} per symbol, breaks {breaks:.3f} per pair, both per 30 days")
