@@ -6,6 +6,7 @@ What belongs here: validation (``check``) and its error. What does not: the cont
 import functools
 import json
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,9 @@ from pandera.errors import SchemaErrors
 
 from regimes_dagster.schemas import TABLES, primary_key
 from regimes_dagster.tables import is_json
+
+#: An escaped NUL in JSON text: an odd number of backslashes before u0000.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 #: Bad rows that a message shows per broken rule.
 SHOWN = 5
@@ -108,6 +112,8 @@ def check(table: str, frame: pd.DataFrame) -> pd.DataFrame:
 def to_json(value: Any) -> str | None:
     """JSON text of a structured value, None for a missing one.
 
+    PostgreSQL writes numbers out in full, so a float from 1e16 on reads back as the integer of the same digits.
+
     Raises
     ------
     ValueError, TypeError
@@ -115,7 +121,11 @@ def to_json(value: Any) -> str | None:
     """
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
-    return json.dumps(value, allow_nan=False, default=_plain, ensure_ascii=False)
+    text = json.dumps(value, allow_nan=False, default=_plain, ensure_ascii=False)
+    text.encode()
+    if "u0000" in text and _NUL.search(text):
+        raise ValueError("the character NUL cannot be stored")
+    return text
 
 
 def bad_json(table: str, column: str, rows: pd.DataFrame) -> InvalidRowsError:
@@ -128,6 +138,17 @@ def bad_json(table: str, column: str, rows: pd.DataFrame) -> InvalidRowsError:
             bad.append((position, str(error)))
     shown = [f"{_key(table, rows, position)} ({reason})" for position, reason in bad[:SHOWN]]
     return InvalidRowsError(table, [f"column {column}: {len(bad)} row(s) hold no JSON: " + "; ".join(shown)])
+
+
+def bad_text(table: str, rows: pd.DataFrame) -> InvalidRowsError:
+    """The error for text columns that hold the character NUL, which PostgreSQL cannot store."""
+    problems = []
+    for name in rows.columns:
+        if rows[name].dtype == "str":
+            where = np.flatnonzero(rows[name].str.contains("\x00", regex=False, na=False).to_numpy())
+            if len(where):
+                problems.append(_problem(table, rows, str(name), "no character NUL", where.tolist()))
+    return InvalidRowsError(table, problems)
 
 
 def _plain(value: Any) -> Any:
@@ -146,12 +167,13 @@ def _plain(value: Any) -> Any:
 
 def _infinities(table: str, rows: pd.DataFrame) -> list[str]:
     problems = []
-    for name in rows.columns:
-        if pd.api.types.is_float_dtype(rows[name].dtype):
-            values = rows[name].to_numpy(dtype="float64", na_value=np.nan)
+    for name, column in schema_of(table).columns.items():
+        if str(column.dtype) == "float64":
+            # Also in columns of objects, which the contract would convert.
+            values = pd.to_numeric(rows[name], errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
             where = np.flatnonzero(np.isinf(values))
             if len(where):
-                problems.append(_problem(table, rows, str(name), "finite", where.tolist()))
+                problems.append(_problem(table, rows, name, "finite", where.tolist()))
     return problems
 
 

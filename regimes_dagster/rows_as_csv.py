@@ -33,7 +33,7 @@ def encode(table: str, rows: pd.DataFrame) -> Iterator[bytes]:
     Raises
     ------
     InvalidRowsError
-        If a structured column holds something that JSON cannot.
+        If a structured column holds something that JSON cannot, or a text the character NUL.
     """
     structured = contracts.json_columns(table)
     options = csv.WriteOptions(include_header=False)
@@ -43,7 +43,10 @@ def encode(table: str, rows: pd.DataFrame) -> Iterator[bytes]:
         csv.write_csv(
             pa.table({name: _array(table, piece, name, structured) for name in piece.columns}), buffer, options
         )
-        yield buffer.getvalue().to_pybytes()
+        text = buffer.getvalue().to_pybytes()
+        if b"\x00" in text:
+            raise contracts.bad_text(table, piece)
+        yield text
 
 
 def decode(table: str, columns: list[str], text: bytes | bytearray) -> pd.DataFrame:

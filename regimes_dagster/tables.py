@@ -141,10 +141,15 @@ def _check_sql(name: str, check: Check) -> str | None:
     if check.name in _COMPARISONS:
         operator, argument = _COMPARISONS[check.name]
         return f"{name} {operator} {arguments[argument]!r}"
+    if check.name == "equal_to":
+        return f"{name} = {_literal(arguments['value'])}"
     if check.name == "isin":
-        allowed = ", ".join("'" + str(value).replace("'", "''") + "'" for value in arguments["allowed_values"])
-        return f"{name} IN ({allowed})"
+        return f"{name} IN ({', '.join(map(_literal, arguments['allowed_values']))})"
     return None
+
+
+def _literal(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def _constraints(columns: Iterable[ModelColumn]) -> list[sa.CheckConstraint]:

@@ -519,6 +519,7 @@ STATEMENTS = (
     CONSTRAINT pk_liquidation_zones PRIMARY KEY (symbol, ts, side, zone_rank),
     CONSTRAINT ck_liquidation_zones_side CHECK (side IN ('BELOW', 'ABOVE')),
     CONSTRAINT ck_liquidation_zones_zone_rank CHECK (zone_rank >= 1),
+    CONSTRAINT ck_liquidation_zones_kind CHECK (kind = 'REALISED'),
     CONSTRAINT ck_liquidation_zones_price_low CHECK (price_low > 0),
     CONSTRAINT ck_liquidation_zones_price_center CHECK (price_center > 0),
     CONSTRAINT ck_liquidation_zones_price_high CHECK (price_high > 0),
