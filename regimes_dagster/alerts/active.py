@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from regimes_dagster import tables
 from regimes_dagster.partitions import utc
@@ -38,7 +39,7 @@ def active_episodes(connection: sa.Connection, now: pd.Timestamp) -> set[str]:
     states = tables.table("engine_state")
     newest = (
         sa.select(states.c.feature, states.c.key, states.c.state)
-        .distinct(states.c.feature, states.c.key)
+        .ext(distinct_on(states.c.feature, states.c.key))
         .where(states.c.ts > (now - FRESH).to_pydatetime(), states.c.ts <= now.to_pydatetime())
         .order_by(states.c.feature, states.c.key, states.c.ts.desc())
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from regimes_dagster import tables
 from regimes_dagster.alerts import endpoints as endpoint_rows
@@ -283,7 +284,7 @@ class _Recording:
         alerts, deliveries = tables.table("alerts"), tables.table("alert_deliveries")
         newest = (
             sa.select(alerts, deliveries.c.endpoint)
-            .distinct(alerts.c.episode_id, deliveries.c.endpoint)
+            .ext(distinct_on(alerts.c.episode_id, deliveries.c.endpoint))
             .join(deliveries, deliveries.c.alert_id == alerts.c.alert_id)
             .where(
                 alerts.c.episode_id.in_(sorted(active)),

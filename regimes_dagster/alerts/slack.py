@@ -12,7 +12,7 @@ from regimes_dagster.alerts.figures_text import figures, footer, headline, summa
 from regimes_dagster.alerts.message import Message
 from regimes_dagster.alerts.text_limits import cut, length, tidy
 
-TEXT, HEADER, SECTION, FIELDS, FIELD, BLOCKS, TOTAL = 3000, 150, 3000, 10, 2000, 50, 12_000
+TEXT, HEADER, SECTION, FIELDS, FIELD, BLOCKS, TOTAL = 1500, 150, 3000, 10, 2000, 50, 12_000
 
 _FIELD_SHOWN = 400
 _SUMMARY_LINES = 20

@@ -92,7 +92,7 @@ def make_server(
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+        def log_message(self, format: str, *args: Any) -> None:
             """The line that describes the message is the log."""
 
     server = ThreadingHTTPServer((host, port), Handler)
@@ -115,7 +115,8 @@ def describe(
         parsed = None
     message = parsed if isinstance(parsed, dict) else {}
     severity = str(message.get("severity", ""))
-    notes = [headers.get("regimes-phase", ""), f"signature {verdict(headers, body, secrets, now.timestamp())}"]
+    signed = verdict(headers, body, secrets, now.timestamp())
+    notes = [headers.get("regimes-phase", ""), signed if signed == "unsigned" else f"signature {signed}"]
     notes += ["simulated"] if headers.get("regimes-simulated") else []
     notes += ["again"] if again else []
     what = _headline(message) if message else f"{len(body)} bytes that are not JSON"
