@@ -119,7 +119,7 @@ def _batches(kind: Kind, steps: Iterable[Ingested]) -> Iterator[Ingested]:
 def _writes(fetched: Ingested) -> list[Write]:
     return [
         *(Write(table, frame, fetched.scopes.get(table, ())) for table, frame in fetched.rows.items()),
-        Write("source_coverage", fetched.coverage),
+        Write("source_coverage", fetched.coverage, fetched.scopes.get("source_coverage", ())),
         Write("source_status", fetched.statuses),
     ]
 
