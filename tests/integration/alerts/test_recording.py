@@ -148,7 +148,8 @@ def test_a_backfill_of_two_years_that_ends_more_than_six_hours_ago_posts_nothing
     end = NOW.floor("h") - timedelta(hours=7)
     start = end - timedelta(days=730)
     platform.events(
-        *(event(f"e{n:04}", "OPEN", start + timedelta(hours=12 * n)) for n in range(1, 1460)), event("last", "OPEN", end)
+        *(event(f"e{n:04}", "OPEN", start + timedelta(hours=12 * n)) for n in range(1, 1460)),
+        event("last", "OPEN", end),
     )
     platform.active(end, "last")
     summary = platform.record(settings, window=Window(start, end))
@@ -194,9 +195,7 @@ def test_the_open_episode_is_announced_whoever_recorded_it_first(platform, setti
 
 def test_turning_an_endpoint_on_does_not_flood_it_with_history(platform, settings_for) -> None:
     opened = NOW.floor("h") - timedelta(hours=20)
-    platform.events(
-        event("old", "OPEN", opened), event("young", "OPEN", NOW - HOUR, key="ETH/USDT", symbol="ETH/USDT")
-    )
+    platform.events(event("old", "OPEN", opened), event("young", "OPEN", NOW - HOUR, key="ETH/USDT", symbol="ETH/USDT"))
     platform.active(NOW.floor("h"), "old", "young")
     platform.record(settings_for())
     settings = settings_for(HOOK)

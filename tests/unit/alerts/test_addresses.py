@@ -41,7 +41,7 @@ def test_what_is_public_is_let_through(text: str) -> None:
 def test_nothing_is_let_through_that_python_itself_calls_private(address) -> None:
     if refusal(address, ()) is None:
         assert address.is_global
-        assert not (address.is_multicast or address.is_loopback or address.is_link_local or address.is_reserved)
+        assert not any((address.is_multicast, address.is_loopback, address.is_link_local, address.is_reserved))
 
 
 def test_a_network_of_the_users_own_is_open_also_in_its_mapped_form() -> None:
