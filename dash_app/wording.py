@@ -82,8 +82,10 @@ def count(value: int | None) -> str:
 
 
 def hours(value: float | None) -> str:
-    """Hours in the unit that reads best: ``45 min``, ``5 h``, ``3.2 d``."""
-    return MISSING if value is None else duration(timedelta(hours=value))
+    """Hours in the unit that reads best: ``30 min``, ``1 h``, ``8.5 h``, ``3.2 d``."""
+    if value is None or value >= 48 or 0 < value < 1:
+        return MISSING if value is None else duration(timedelta(hours=value))
+    return f"{value:.0f} h" if float(value).is_integer() else f"{value:.1f} h"
 
 
 def duration(span: timedelta | None) -> str:
@@ -96,7 +98,7 @@ def duration(span: timedelta | None) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     if seconds < 48 * 3600:
-        return f"{seconds / 3600:.0f} h"
+        return f"{seconds / 3600:.0f} h" if seconds % 3600 == 0 or seconds > 12 * 3600 else f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} d" if seconds < 10 * 86400 else f"{seconds / 86400:.0f} d"
 
 

@@ -34,18 +34,18 @@
   }
 
   page.writeTime = function (el) {
-    const date = new Date(el.getAttribute("datetime"));
-    const [y, mo, d, h, mi, s] = parts(date);
     const style = el.dataset.time;
+    const date = style === "now" ? new Date(page.now()) : new Date(el.getAttribute("datetime"));
+    const [y, mo, d, h, mi, s] = parts(date);
     let text;
     if (style === "age") text = age(page.now() - date);
     else if (style === "hm") text = two(h) + ":" + two(mi);
     else if (style === "hms") text = two(h) + ":" + two(mi) + ":" + two(s);
     else if (style === "day") text = d + " " + MONTHS[mo];
-    else if (style === "full") text = y + "-" + two(mo + 1) + "-" + two(d) + " " + two(h) + ":" + two(mi);
+    else if (style === "full" || style === "now") text = y + "-" + two(mo + 1) + "-" + two(d) + " " + two(h) + ":" + two(mi);
     else text = d + " " + MONTHS[mo] + " " + two(h) + ":" + two(mi);
     if (el.textContent !== text) el.textContent = text;
-    if (style !== "full" && !el.title) el.title = date.toISOString().slice(0, 16).replace("T", " ") + " UTC";
+    if (style !== "full" && style !== "now" && !el.title) el.title = date.toISOString().slice(0, 16).replace("T", " ") + " UTC";
   };
   page.writeTimes = function (root) {
     for (const el of root.querySelectorAll("time[data-time]")) page.writeTime(el);
@@ -53,7 +53,7 @@
 
   function tick() {
     if (document.hidden) return;
-    for (const el of document.querySelectorAll("time[data-time=age]")) page.writeTime(el);
+    for (const el of document.querySelectorAll("time[data-time=age], time[data-time=now]")) page.writeTime(el);
   }
   setInterval(tick, 1000);
   (page.painted = page.painted || []).push(function (root) {

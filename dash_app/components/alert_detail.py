@@ -42,7 +42,9 @@ def why(context: Context) -> Tree:
     """Headline, inputs, terms, thresholds."""
     row = chosen(context)
     if row is None:
-        return note("Choose an alert in the list to see why it fired." if not context.view.alert else "There is no alert of this id any more.")
+        if not context.view.alert:
+            return h("p", "empty none-chosen", "Choose an alert in the list to see why it fired.")
+        return note("There is no alert of this id any more.")
     facts = [
         badges.fact("Triggered by", h("span", None, "the hour that ended ", moment(row["ts"], "full"), f" {context.zone_name}")),
         badges.fact("Episode", h("span", None, f"{row['phase'].lower()} at level {row['level']}, opened ", moment(row["onset_ts"], "dh"))),

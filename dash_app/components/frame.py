@@ -49,6 +49,11 @@ def panel(name: str, title: str, *children: Any, hint: str = "", area: str = "")
     )
 
 
+def column(area: str, *panels: Any) -> html.Div:
+    """Panels below each other in one column of a grid."""
+    return html.Div(list(panels), className=f"column area-{area}")
+
+
 def grid(kind: str, *panels: Any) -> html.Div:
     """Panels on the grid named in ``style.css``."""
     return html.Div(list(panels), className=f"grid grid-{kind}")

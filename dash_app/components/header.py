@@ -82,7 +82,7 @@ def status(context: Context) -> Tree:
         ),
         _count("Open alerts", snap.open_episodes, context.view.href(page="/alerts")),
         h("span", "said", "Next run ", next_run),
-        h("span", "said clock", moment(now, "full"), f" {context.zone_name}"),
+        h("span", "said clock", moment(now, "now"), f" {context.zone_name}"),
     )
 
 

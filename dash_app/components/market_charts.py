@@ -142,8 +142,9 @@ def _cascade_marks(context: Context, rows: list[Row]) -> dict[str, Any]:
 
 def _funding(context: Context) -> list[dict[str, Any]]:
     start, end = context.window
-    rows = context.once("settled", lambda: funding.settled(context.reader, context.view.symbol, start, end))
-    odd = [row for row in rows if row["is_anomaly"]]
+    settled = context.once("settled", lambda: funding.settled(context.reader, context.view.symbol, start, end))
+    rows = funding.held(settled, end)
+    odd = [row for row in settled if row["is_anomaly"]]
     bp = "%{y:+.2f} bp per 8 h · z %{customdata:+.1f}σ<extra>funding</extra>"
     return [
         {

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from dash_app.panels import Context
-from dash_app.theme import Palette
+from dash_app.theme import Palette, faded
 
 Row = dict[str, Any]
 Trace = dict[str, Any]
@@ -45,18 +45,28 @@ def limit(
         return shape, None
     note = {
         "xref": "paper", "x": 0.998, "xanchor": "right", "yref": axis, "y": value, "yanchor": "bottom", "showarrow": False,
-        "text": text, "font": {"size": 10, "color": colours["soft"]},
+        "text": text, "font": {"size": 10, "color": colours["soft"]}, "bgcolor": faded(colours["panel"], 0.75),
     }  # fmt: skip
     return shape, note
 
 
-def strip(context: Context, rows: Sequence[Row], width: timedelta, name: str, colour: Callable[[Row], str], word: Callable[[Row], str], *, axis: str, base: float = 0.0) -> Trace:  # fmt: skip
-    """A band of coloured cells, one per step, that names its state on hover."""
-    milliseconds = width.total_seconds() * 1000
+def strip(context: Context, rows: Sequence[Row], width: timedelta, name: str, colour: Callable[[Row], str], word: Callable[[Row], str], *, axis: str, base: float = 0.0, hatch: Callable[[str], str] = lambda _: "") -> Trace:  # fmt: skip
+    """A band of cells, one per stretch of the same state, that names the state on hover."""
+    stretches: list[tuple[Any, Any, str, str]] = []
+    for row in rows:
+        begin, end, paint, said = row["ts"] - width, row["ts"], colour(row), word(row)
+        if stretches and stretches[-1][1] == begin and stretches[-1][3] == said:
+            stretches[-1] = (stretches[-1][0], end, paint, said)
+        else:
+            stretches.append((begin, end, paint, said))
     return {
-        "type": "bar", "name": name, "x": [context.local(row["ts"] - width / 2) for row in rows], "y": [0.84] * len(rows), "base": base,
-        "width": milliseconds, "yaxis": axis, "marker": {"color": [colour(row) for row in rows], "line": {"width": 0}},
-        "customdata": [word(row) for row in rows], "hovertemplate": f"{name} %{{customdata}}<extra></extra>",
+        "type": "bar", "name": name, "x": [context.local(begin + (end - begin) / 2) for begin, end, _, _ in stretches], "y": [0.84] * len(stretches),
+        "base": base, "width": [1000 * (end - begin).total_seconds() for begin, end, _, _ in stretches], "yaxis": axis,
+        "marker": {
+            "color": [paint for _, _, paint, _ in stretches], "line": {"width": 0},
+            "pattern": {"shape": [hatch(said) for _, _, _, said in stretches], "fillmode": "overlay", "fgcolor": context.colours["panel"], "fgopacity": 0.35, "size": 6, "solidity": 0.25},
+        },
+        "customdata": [said for _, _, _, said in stretches], "hovertemplate": f"{name} %{{customdata}}<extra></extra>",
     }  # fmt: skip
 
 

@@ -75,9 +75,8 @@ def _endpoints(context: Context) -> Tree:
     columns = [
         Column("Name", lambda row: h("b", None, row["name"])),
         Column("Host", lambda row: f"{row['host']} …{row['endpoint'][:4]}"),
-        Column("Format", lambda row: row["format"]),
         Column("State", state, lambda row: row["state"]),
-        numbers("Failures in a row", "consecutive_failures", wording.count),
+        numbers("Failures", "consecutive_failures", wording.count),
         times("Next try", "retry_at"),
     ]
     return table("endpoints", "Endpoints", columns, context.snap.endpoints, empty="No endpoint is configured. Set WEBHOOKS_ALL or [[alerts.webhook]]; the addresses never appear here.")

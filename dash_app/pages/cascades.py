@@ -58,9 +58,7 @@ def _zones(context: Context) -> Tree:
     rows = context.once("zones", lambda: latest.zones(context.reader, context.view.symbol, context.window[1]))
     columns = [
         Column("Side", lambda row: row["side"].lower()),
-        numbers("Price", "price_center", wording.price),
-        Column("From", lambda row: wording.price(row["price_low"]), lambda row: row["price_low"], number=True),
-        Column("To", lambda row: wording.price(row["price_high"]), lambda row: row["price_high"], number=True),
+        Column("Price", lambda row: h("span", {"title": f"{wording.price(row['price_low'])} to {wording.price(row['price_high'])}"}, wording.price(row["price_center"])), lambda row: row["price_center"], number=True),
         numbers("Flushed", "liq_usd", wording.money),
         numbers("Share", "usd_share", wording.whole_percent),
         numbers("Longs", "long_share", wording.whole_percent),
@@ -104,8 +102,8 @@ def layout() -> Any:
         "page",
         panel("cprice", "Price with liquidation zones and cascades", place(PARTS[0], 1), chart(PARTS[1], "l", "Price with liquidation zones and cascades; funding below"), hint="▲ cascade · bands: flushed leverage · below: funding per 8 h"),
         panel("csums", "Liquidations per hour", chart(PARTS[2], "m", "Liquidated longs and shorts per hour with the limit in force"), place(PARTS[3], 1)),
-        panel("cevents", "Cascades", place(PARTS[4], 6), hint="all symbols · suppressed ones included", area="twothirds"),
-        panel("czones", "Zones", place(PARTS[5], 6), hint="last 7 days, weighted by age", area="third"),
+        panel("cevents", "Cascades", place(PARTS[4], 6), hint="all symbols · suppressed ones included", area="half"),
+        panel("czones", "Zones", place(PARTS[5], 6), hint="last 7 days, weighted by age", area="half"),
         panel("cevidence", "Evidence", place(PARTS[6], 2), hint="measured, not promised"),
     )  # fmt: skip
 

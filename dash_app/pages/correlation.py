@@ -6,8 +6,8 @@ What belongs here: the page's parts. What does not: the break rule.
 from typing import Any
 
 from dash_app import wording
-from dash_app.components import badges, controls, correlation_views
-from dash_app.components.frame import chart, grid, panel, place
+from dash_app.components import badges, controls, correlation_views, rules
+from dash_app.components.frame import chart, column, grid, panel, place
 from dash_app.components.spoken import evidence, spoken
 from dash_app.components.table import Column, numbers, table, times
 from dash_app.panels import Context, Page, Part
@@ -77,6 +77,7 @@ PARTS = (
     Part("kchart-figure", correlation_views.pair_chart, ("correlation",), RANGED, "figure"),
     Part("kchart-text", _text, ("correlation",), RANGED),
     Part("ktable-rows", _table, ("correlation",), (*RANGED, "symbol")),
+    Part("krules-facts", rules.correlation, ()),
     Part("kevidence-table", evidence("14", "15"), ("evidence",)),
 )
 
@@ -85,10 +86,10 @@ def layout() -> Any:
     """The matrix beside the pair, the figures of every pair and the evidence below."""
     return grid(
         "page",
-        panel("kmatrix", "Matrix", place(PARTS[0], 5), place(PARTS[1], 1), hint="72 h, hourly returns", area="third"),
+        column("third", panel("kmatrix", "Matrix", place(PARTS[0], 5), place(PARTS[1], 1), hint="72 h, hourly returns"), panel("krules", "Rules in force", place(PARTS[6], 4))),
         panel("kchart", "Pair inside its usual band", place(PARTS[2], 1), chart(PARTS[3], "l", "Correlation of the pair inside its usual band, break_z below"), place(PARTS[4], 1), area="twothirds"),
         panel("ktable", "Every pair", place(PARTS[5], 4)),
-        panel("kevidence", "Evidence", place(PARTS[6], 3), hint="measured, not promised"),
+        panel("kevidence", "Evidence", place(PARTS[7], 3), hint="measured, not promised"),
     )
 
 

@@ -6,7 +6,7 @@ What belongs here: the page's parts. What does not: the anomaly rule.
 from typing import Any
 
 from dash_app import theme, wording
-from dash_app.components import badges, controls, traces
+from dash_app.components import badges, controls, rules, traces
 from dash_app.components.frame import chart, grid, panel, place
 from dash_app.components.market_charts import revision, x_axis
 from dash_app.components.spoken import evidence, spoken
@@ -71,7 +71,7 @@ def _state(row: Row) -> Tree | str:
     if row["is_anomaly"]:
         return h("span", {"title": "; ".join(row["reasons"] or [])}, badges.state("anomaly", False, "anomaly"))
     if row["quality"] != "OK":
-        return badges.state("few", None, f"{row['n_ref']} of {45} values")
+        return badges.state("few", None, f"{row['n_ref']} values")
     return badges.state("usual", True, "usual")
 
 
@@ -81,14 +81,15 @@ def _rows(context: Context) -> list[Row]:
 
 
 def _chart(context: Context) -> Figure:
-    colours, rows = context.colours, _rows(context)
+    colours, settled = context.colours, _rows(context)
     limits = context.settings.funding
+    rows = funding.held(settled, context.window[1])
     for row in rows:
         sd = row["funding_volatility"]
         known = row["funding_mean"] is not None and sd is not None
         row["low"] = row["funding_mean"] - limits.anomaly_z_threshold * sd if known else None
         row["high"] = row["funding_mean"] + limits.anomaly_z_threshold * sd if known else None
-    odd = [row for row in rows if row["is_anomaly"]]
+    odd = [row for row in settled if row["is_anomaly"]]
     band = {"width": 0}
     low = traces.line(context, rows, "usual, low", "low", "%{y:+.2f} bp", factor=1e4, color=colours["soft"], **band) | {
         "hoverinfo": "skip",
@@ -161,7 +162,7 @@ def _text(context: Context) -> Tree:
 
 
 def _venues(context: Context) -> Tree:
-    rows = [row for row in latest.venues(context.reader, [context.view.symbol])]
+    rows = latest.venues(context.reader, [context.view.symbol])
     in_force = context.snap.funding.get(context.view.symbol, {}).get("venue")
     columns = [
         Column(
@@ -195,6 +196,7 @@ PARTS = (
     Part("fchart-figure", _chart, ("funding",), RANGED, "figure"),
     Part("fchart-text", _text, ("funding",), RANGED),
     Part("fvenues-table", _venues, ("funding",), ("symbol",)),
+    Part("frules-facts", rules.funding, ()),
     Part("fevidence-table", evidence("12", "13"), ("evidence",)),
 )
 
@@ -212,7 +214,8 @@ def layout() -> Any:
             place(PARTS[3], 1),
         ),
         panel("fvenues", "Venues", place(PARTS[4], 3), area="third"),
-        panel("fevidence", "Evidence", place(PARTS[5], 3), hint="measured, not promised", area="twothirds"),
+        panel("frules", "Rules in force", place(PARTS[5], 4), area="third"),
+        panel("fevidence", "Evidence", place(PARTS[6], 3), hint="measured, not promised", area="third"),
     )
 
 

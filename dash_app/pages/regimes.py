@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from dash_app import theme, wording
-from dash_app.components import badges, controls, regime_rows, traces
-from dash_app.components.frame import chart, grid, panel, place
+from dash_app.components import badges, controls, regime_rows, rules, traces
+from dash_app.components.frame import chart, column, grid, panel, place
 from dash_app.components.market_charts import revision, x_axis
 from dash_app.components.regime_rows import TIMEFRAMES
 from dash_app.components.spoken import evidence, spoken
@@ -33,7 +33,7 @@ def _rows(context: Context) -> tuple[list[Row], timedelta]:
 
 def _chart(context: Context) -> Figure:
     colours, (rows, width) = context.colours, _rows(context)
-    families = {-1: colours["explosive"], 0: faded(colours["soft"], 0.35), 1: colours["stable"]}
+    families = {-1: faded(colours["explosive"], 0.8), 0: faded(colours["soft"], 0.28), 1: faded(colours["stable"], 0.8)}
     confirm = context.settings.multi_timeframe.confirm_threshold
     shape, note = traces.limit(colours, 100 * confirm, colour="accent", text=f"confirmed above {100 * confirm:.0f} %")
     data = [
@@ -43,7 +43,7 @@ def _chart(context: Context) -> Figure:
             traces.strip(
                 context, rows, width, name, lambda row, name=name: families[badges.family(row[f"regime_{name}"] or "", context.settings)],  # type: ignore[misc]
                 lambda row, name=name: f"{badges.emoji(row[f'regime_{name}'] or '', context.settings)} {row[f'regime_{name}'] or 'UNKNOWN'}",  # type: ignore[misc]
-                axis="y2", base=float(position),
+                axis="y2", base=float(position), hatch=lambda said: "/" if badges.family(said.split(" ")[-1], context.settings) < 0 else "",
             )
             for position, name in enumerate(reversed(TIMEFRAMES))
         ),
@@ -117,6 +117,7 @@ PARTS = (
     Part("rchart-figure", _chart, ("regimes",), RANGED, "figure"),
     Part("rchart-text", _text, ("regimes",), RANGED),
     Part("rtable-rows", _table, ("regimes", "correlation"), (*RANGED, "pair")),
+    Part("rrules-facts", rules.regimes, ()),
     Part("revidence-table", evidence("16"), ("evidence",)),
 )
 
@@ -125,10 +126,10 @@ def layout() -> Any:
     """The guide's panel beside the history, figures and evidence below."""
     return grid(
         "page",
-        panel("rnow", "Now", place(PARTS[0], 9), place(PARTS[1], 1), area="third"),
+        column("third", panel("rnow", "Now", place(PARTS[0], 9), place(PARTS[1], 1)), panel("rrules", "Rules in force", place(PARTS[6], 3))),
         panel("rchart", "Agreement and timeframes", place(PARTS[2], 1), chart(PARTS[3], "l", "Confidence over time and the label of each timeframe"), place(PARTS[4], 1), area="twothirds"),
         panel("rtable", "Every symbol", place(PARTS[5], 4)),
-        panel("revidence", "Evidence", place(PARTS[6], 3), hint="measured, not promised"),
+        panel("revidence", "Evidence", place(PARTS[7], 3), hint="measured, not promised"),
     )
 
 

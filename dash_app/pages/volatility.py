@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from dash_app import theme, wording
-from dash_app.components import badges, controls, traces, volatility_bars
-from dash_app.components.frame import chart, grid, panel, place
+from dash_app.components import badges, controls, rules, traces, volatility_bars
+from dash_app.components.frame import chart, column, grid, panel, place
 from dash_app.components.market_charts import revision, x_axis
 from dash_app.components.spoken import evidence, spoken
 from dash_app.components.table import Column, numbers, table, texts, times
@@ -19,6 +19,8 @@ from dash_app.tree import Tree, h, link
 
 Row = dict[str, Any]
 RANGED = ("symbol", "range", "start", "end")
+#: The same marks as the bars': regimes are not told apart by colour alone.
+HATCHES = {"HIGH_VOL": "/", "EXPLOSIVE": "x", "EXTREME": "|"}
 HOW: dict[str, history.How] = {
     "volatility": "max", "vol_forecast_24h": "last", "regime": "last", "risk_multiplier": "last", "vol_pctl_90d": "last", "quality": "last",
 }  # fmt: skip
@@ -77,6 +79,7 @@ def _chart(context: Context) -> Figure:
             lambda row: regime_colour(colours, row["regime"]),
             lambda row: row["regime"] or "UNKNOWN",
             axis="y2",
+            hatch=lambda said: HATCHES.get(said, ""),
         ),
     ]
     layout = theme.layout(
@@ -178,6 +181,7 @@ PARTS = (
     Part("vchart-figure", _chart, ("volatility",), RANGED, "figure"),
     Part("vchart-text", _text, ("volatility",), RANGED),
     Part("vtable-rows", _table, ("volatility", "correlation"), (*RANGED, "pair")),
+    Part("vrules-facts", rules.volatility, ()),
     Part("vevidence-table", evidence("5", "6", "7"), ("evidence",)),
 )
 
@@ -186,7 +190,7 @@ def layout() -> Any:
     """Bars beside the history, figures and evidence below."""
     return grid(
         "page",
-        panel("vbars", "Now", place(PARTS[0], 9), hint="24 h · caution factor", area="third"),
+        column("third", panel("vbars", "Now", place(PARTS[0], 9), hint="24 h · caution factor"), panel("vrules", "Rules in force", place(PARTS[5], 4))),
         panel(
             "vchart",
             "Volatility and regime",
@@ -196,7 +200,7 @@ def layout() -> Any:
             area="twothirds",
         ),
         panel("vtable", "Every symbol", place(PARTS[4], 4)),
-        panel("vevidence", "Evidence", place(PARTS[5], 3), hint="measured, not promised"),
+        panel("vevidence", "Evidence", place(PARTS[6], 3), hint="measured, not promised"),
     )
 
 

@@ -50,3 +50,8 @@ def settled(reader: Reader, symbol: str, start: datetime, end: datetime, points:
         .subquery()
     )
     return reader.rows(sa.select(newest).order_by(newest.c.ts))
+
+
+def held(rows: Rows, until: datetime) -> Rows:
+    """The same rows with the last settlement held up to ``until``, for a line that goes on to now."""
+    return [*rows, {**rows[-1], "ts": until}] if rows and rows[-1]["ts"] < until else rows

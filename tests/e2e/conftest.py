@@ -130,7 +130,9 @@ def _execute(server: EmbeddedServer, statement: str) -> None:
 def chromium() -> str | None:
     """The browser's program: ``REGIMES_CHROMIUM``, else what is on the path."""
     given = os.environ.get("REGIMES_CHROMIUM")
-    return given or next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    return given or next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
 
 
 @pytest.fixture(scope="session")
@@ -164,10 +166,20 @@ def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
         contexts.append(context)
         page = context.new_page()
         watched = Watched(page, [], [])
-        page.on("console", lambda message: watched.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: watched.complaints.append(message.text) if message.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: watched.complaints.append(str(error)))
         page.on("requestfailed", lambda request: watched.complaints.append(f"failed: {request.url} {request.failure}"))
-        page.on("request", lambda request: watched.outside.append(request.url) if not request.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None)
+        page.on(
+            "request",
+            lambda request: (
+                watched.outside.append(request.url)
+                if not request.url.startswith(("http://127.0.0.1", "data:", "blob:"))
+                else None
+            ),
+        )
         return watched
 
     yield start
@@ -179,5 +191,3 @@ def settled(page: Page) -> None:
     """Wait until every place has its first content and every chart is drawn."""
     expect(page.locator(".panel").first).to_be_visible()
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
-
-

@@ -22,7 +22,15 @@ START_PRICES = {"BTC/USDT": 61_000.0, "ETH/USDT": 3_050.0, "SOL/USDT": 148.0}
 EDGES = (0.01, 0.05, 0.10)
 REGIMES = np.array(["STABLE", "HIGH_VOL", "EXPLOSIVE", "EXTREME"])
 RISK = np.array([0.7, 1.2, 1.8, 2.5])
-EMOJI = {"BULL_TREND": "🚀", "BEAR_TREND": "🐻", "WARMING": "🌤️", "COOLING": "🌧️", "QUIET": "😴", "NEUTRAL": "⚖️", "CHOPPY": "⚡"}
+EMOJI = {
+    "BULL_TREND": "🚀",
+    "BEAR_TREND": "🐻",
+    "WARMING": "🌤️",
+    "COOLING": "🌧️",
+    "QUIET": "😴",
+    "NEUTRAL": "⚖️",
+    "CHOPPY": "⚡",
+}
 LABELS = np.array(["BEAR_TREND", "COOLING", "NEUTRAL", "WARMING", "BULL_TREND"])
 
 
@@ -37,7 +45,7 @@ def frames(symbols: Sequence[str], end: datetime, hours: int, *, seed: int = 7, 
         rng = np.random.default_rng([seed, number])
         scale = 0.0042 * (1 + 0.35 * min(number, 3)) * (0.8 + 0.5 * rng.random() * (number > 2))
         shock = 0.8 * common + 0.6 * rng.standard_normal(hours)
-        returns[symbol] = scale * storm * shock + 0.0007 * np.sin((hours - np.arange(hours)) / (60 + 23 * number) + 1.9 * number)
+        returns[symbol] = scale * storm * shock + 0.0006 * np.sin((hours - np.arange(hours)) / (37 + 23 * number) + 2.2 + 1.9 * number)
         for name, frame in _symbol(symbol, ts, returns[symbol], storm, rng, simulated).items():
             parts.setdefault(name, []).append(frame)
     whole = {name: pd.concat(list_, ignore_index=True) for name, list_ in parts.items()}
@@ -57,7 +65,9 @@ def _storms(hours: int, seed: int) -> np.ndarray:
     return storm
 
 
-def _symbol(symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, storm: np.ndarray, rng: np.random.Generator, simulated: bool) -> Frames:
+def _symbol(
+    symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, storm: np.ndarray, rng: np.random.Generator, simulated: bool
+) -> Frames:
     n = len(ts)
     close = START_PRICES.get(symbol, float(np.exp(rng.normal(2.0, 2.0)))) * np.exp(np.cumsum(r) - np.sum(r))
     opening = np.concatenate([[close[0]], close[:-1]])
@@ -65,7 +75,10 @@ def _symbol(symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, storm: np.ndarray,
     high, low = np.maximum(opening, close) * (1 + wick), np.minimum(opening, close) * (1 - wick)
     missing = np.zeros(n, bool)
     missing[n // 2 : n // 2 + 3] = True
-    bars = {name: np.where(missing, np.nan, value) for name, value in {"open": opening, "high": high, "low": low, "close": close}.items()}
+    bars = {
+        name: np.where(missing, np.nan, value)
+        for name, value in {"open": opening, "high": high, "low": low, "close": close}.items()
+    }
     volume = np.exp(rng.normal(6, 0.4, n)) * storm
     size = np.clip(close * volume / 2e6, 0.2, 5)
     burst = np.clip(np.abs(r) / np.abs(r).mean() - 3.0, 0, None) ** 1.6
@@ -132,7 +145,9 @@ def _rolling(values: np.ndarray, window: int, how: str) -> np.ndarray:
     return getattr(pd.Series(values).rolling(window, min_periods=max(2, window // 3)), how)().to_numpy()
 
 
-def _volatility(symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, missing: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+def _volatility(
+    symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, missing: np.ndarray, rng: np.random.Generator
+) -> pd.DataFrame:
     n = len(ts)
     vol = _rolling(r, 24, "std") * np.sqrt(24) * 1.06
     regime = REGIMES[np.searchsorted(EDGES, np.nan_to_num(vol, nan=0.02))]
@@ -141,7 +156,9 @@ def _volatility(symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, missing: np.nd
     changed = np.concatenate([[True], regime[1:] != regime[:-1]])
     last = np.maximum.accumulate(np.where(changed, np.arange(n), 0))
     rank = pd.Series(vol).rolling(2160, min_periods=24).rank(pct=True).to_numpy()
-    quintile = np.array(["VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH"])[np.clip((np.nan_to_num(rank) * 5).astype(int), 0, 4)]
+    quintile = np.array(["VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH"])[
+        np.clip((np.nan_to_num(rank) * 5).astype(int), 0, 4)
+    ]
     forecast = np.exp(0.6 * np.log(vol) + 0.4 * np.log(_rolling(vol, 168, "mean")))
     state, ids = _states(index >= 2, ts, f"vol{symbol}")
     return pd.DataFrame(
@@ -159,10 +176,14 @@ def _volatility(symbol: str, ts: pd.DatetimeIndex, r: np.ndarray, missing: np.nd
     )  # fmt: skip
 
 
-def _liquidations(symbol: str, ts: pd.DatetimeIndex, longs: np.ndarray, shorts: np.ndarray, coverage: np.ndarray) -> pd.DataFrame:
+def _liquidations(
+    symbol: str, ts: pd.DatetimeIndex, longs: np.ndarray, shorts: np.ndarray, coverage: np.ndarray
+) -> pd.DataFrame:
     total = longs + shorts
     four = _rolling(total, 4, "sum")
-    limit = np.maximum(200_000.0, pd.Series(total).rolling(720, min_periods=168).quantile(0.995).shift(1).fillna(200_000).to_numpy())
+    limit = np.maximum(
+        200_000.0, pd.Series(total).rolling(720, min_periods=168).quantile(0.995).shift(1).fillna(200_000).to_numpy()
+    )
     severity = np.maximum(total / limit, four / 4 / limit)
     cascade = (severity > 1) & (total > 500_000)
     state, ids = _states(cascade, ts, f"liq{symbol}")
@@ -207,7 +228,9 @@ def _zones(symbol: str, ts: pd.DatetimeIndex, close: np.ndarray, vol: np.ndarray
     return pd.DataFrame(rows)
 
 
-def _funding(symbol: str, ts: pd.DatetimeIndex, rate: np.ndarray, base: np.ndarray, block: np.ndarray, settled: pd.DatetimeIndex) -> pd.DataFrame:
+def _funding(
+    symbol: str, ts: pd.DatetimeIndex, rate: np.ndarray, base: np.ndarray, block: np.ndarray, settled: pd.DatetimeIndex
+) -> pd.DataFrame:
     mean, sd = _rolling(base, 90, "mean")[block], np.maximum(_rolling(base, 90, "std")[block], 1e-5)
     z = np.clip((rate - mean) / sd, -20, 20)
     change = 100 * (rate - base[np.maximum(block - 3, 0)])
@@ -238,7 +261,14 @@ def _venue_rates(symbol: str, ts: pd.DatetimeIndex, base: np.ndarray) -> pd.Data
         values = base[: len(ends)] + shift * 0.3e-4
         rows.append(
             pd.DataFrame(
-                {"venue": venue, "symbol": symbol, "ts": ends, "funding_rate_8h": values, "funding_z_score": np.clip(values / 2e-4, -20, 20), "config_hash": HASH}
+                {
+                    "venue": venue,
+                    "symbol": symbol,
+                    "ts": ends,
+                    "funding_rate_8h": values,
+                    "funding_z_score": np.clip(values / 2e-4, -20, 20),
+                    "config_hash": HASH,
+                }
             )
         )
     return pd.concat(rows).drop_duplicates(["venue", "ts"], keep="last")
@@ -253,15 +283,26 @@ def _regimes(symbol: str, ts: pd.DatetimeIndex, close: np.ndarray, r: np.ndarray
         past = np.concatenate([np.full(span, log[0]), log[:-span]])
         z = np.clip((log - past) / (r.std() * np.sqrt(span)), -10, 10)
         labels[timeframe] = LABELS[np.searchsorted([-1, -0.5, 0.5, 1], z)]
-        columns |= {f"price_z_{timeframe}": z, f"vol_z_{timeframe}": np.clip(_rolling(np.abs(r), 12, "mean") / np.abs(r).mean() - 1, -10, 20)}
-        columns |= {f"regime_{timeframe}": labels[timeframe], f"regime_raw_{timeframe}": labels[timeframe], f"bar_close_{timeframe}": ts}
+        columns |= {
+            f"price_z_{timeframe}": z,
+            f"vol_z_{timeframe}": np.clip(_rolling(np.abs(r), 12, "mean") / np.abs(r).mean() - 1, -10, 20),
+        }
+        columns |= {
+            f"regime_{timeframe}": labels[timeframe],
+            f"regime_raw_{timeframe}": labels[timeframe],
+            f"bar_close_{timeframe}": ts,
+        }
         family_votes.append(np.sign(np.searchsorted([-1, -0.5, 0.5, 1], z) - 2))
     votes = np.stack(family_votes)
     weight = np.array(list(weights.values()))[:, None]
     score = np.stack([(weight * (votes == family)).sum(0) for family in (-1, 0, 1)])
     family = score.argmax(0) - 1
     confidence = (votes == family).mean(0)
-    primary = np.where(votes[2] == family, labels["1d"], np.where(votes[3] == family, labels["1w"], np.where(votes[1] == family, labels["4h"], labels["1h"])))
+    primary = np.where(
+        votes[2] == family,
+        labels["1d"],
+        np.where(votes[3] == family, labels["1w"], np.where(votes[1] == family, labels["4h"], labels["1h"])),
+    )
     confirmed = (family != 0) & (confidence > 0.70)
     state, ids = _states(confirmed, ts, f"reg{symbol}")
     changed = np.concatenate([[True], primary[1:] != primary[:-1]])
@@ -295,14 +336,33 @@ def _correlations(symbols: Sequence[str], ts: pd.DatetimeIndex, returns: dict[st
         out.append(
             pd.DataFrame(
                 {
-                    "asset_pair": f"{a}/{b}", "ts": ts, "return_correlation": rho[72], "corr_24h": rho[24], "corr_168h": rho[168],
-                    "corr_720h": rho[720], "spearman_72h": rho[72] * 0.96, "baseline_correlation": base, "band_low": np.tanh(mean - 1.645 * sd),
-                    "band_high": np.tanh(mean + 1.645 * sd), "break_z": z, "break_strength": np.clip((base - rho[72]) / (1 + base), 0, 1),
-                    "divergence_strength": np.clip((base - rho[72]) / (1 + base), 0, 1), "trigger": np.where(breaking, "RELATIVE", "NONE"),
-                    "beta": 1.1, "spread_z": np.clip(z * 0.7, -20, 20), "spread_half_life_h": 31.0,
-                    "signal": np.where(breaking, "CORRELATION_BREAK", "NONE"), "leader": "NONE", "leader_reason": "no minute bars are stored",
-                    "lead_lag_s": np.nan, "lead_p": np.nan, "n_obs": np.minimum(72, np.arange(len(ts)) + 1), "quality": "OK", "state": state,
-                    "episode_id": ids, "config_hash": HASH,
+                    "asset_pair": f"{a}/{b}",
+                    "ts": ts,
+                    "return_correlation": rho[72],
+                    "corr_24h": rho[24],
+                    "corr_168h": rho[168],
+                    "corr_720h": rho[720],
+                    "spearman_72h": rho[72] * 0.96,
+                    "baseline_correlation": base,
+                    "band_low": np.tanh(mean - 1.645 * sd),
+                    "band_high": np.tanh(mean + 1.645 * sd),
+                    "break_z": z,
+                    "break_strength": np.clip((base - rho[72]) / (1 + base), 0, 1),
+                    "divergence_strength": np.clip((base - rho[72]) / (1 + base), 0, 1),
+                    "trigger": np.where(breaking, "RELATIVE", "NONE"),
+                    "beta": 1.1,
+                    "spread_z": np.clip(z * 0.7, -20, 20),
+                    "spread_half_life_h": 31.0,
+                    "signal": np.where(breaking, "CORRELATION_BREAK", "NONE"),
+                    "leader": "NONE",
+                    "leader_reason": "no minute bars are stored",
+                    "lead_lag_s": np.nan,
+                    "lead_p": np.nan,
+                    "n_obs": np.minimum(72, np.arange(len(ts)) + 1),
+                    "quality": "OK",
+                    "state": state,
+                    "episode_id": ids,
+                    "config_hash": HASH,
                 }
             )  # fmt: skip
         )
@@ -333,31 +393,146 @@ def _alerts(whole: Frames, ts: pd.DatetimeIndex, simulated: bool) -> Frames:
         total, velocity, limit = row["total_1h"], row["velocity_1h"], row["critical_velocity_eff"]
         if np.isnan(total):
             continue
-        data = {"total_liquidated_usd": round(total), "velocity_usd_per_hour": round(velocity), "side_bias": row["side_bias"], "severity": round(row["severity"], 3), "window_hours": 1, "coverage": row["coverage"]}
+        data = {
+            "total_liquidated_usd": round(total),
+            "velocity_usd_per_hour": round(velocity),
+            "side_bias": row["side_bias"],
+            "severity": round(row["severity"], 3),
+            "window_hours": 1,
+            "coverage": row["coverage"],
+        }
         explain = {
-            "inputs": {"long_liq_usd": round(row["long_liq_usd"]), "short_liq_usd": round(row["short_liq_usd"]), "coverage": row["coverage"]},
-            "terms": {"velocity_usd_per_hour": round(velocity), "total_liquidated_usd": round(total), "severity": round(row["severity"], 3)},
-            "thresholds": {"critical_velocity_usd_per_hour": round(limit), "cascade_threshold_usd": 500_000, "mode": row["threshold_mode"]},
+            "inputs": {
+                "long_liq_usd": round(row["long_liq_usd"]),
+                "short_liq_usd": round(row["short_liq_usd"]),
+                "coverage": row["coverage"],
+            },
+            "terms": {
+                "velocity_usd_per_hour": round(velocity),
+                "total_liquidated_usd": round(total),
+                "severity": round(row["severity"], 3),
+            },
+            "thresholds": {
+                "critical_velocity_usd_per_hour": round(limit),
+                "cascade_threshold_usd": 500_000,
+                "mode": row["threshold_mode"],
+            },
         }
         critical = row["severity"] >= 1.5
-        rows.append(_alert("LIQUIDATION_CASCADE", row["symbol"], row, "CRITICAL" if critical else "WARNING", f"Liquidation Cascade Detected - {row['symbol']}", f"Large liquidation event with velocity {velocity:.0f} USD/h", data, explain, simulated))
+        rows.append(
+            _alert(
+                "LIQUIDATION_CASCADE",
+                row["symbol"],
+                row,
+                "CRITICAL" if critical else "WARNING",
+                f"Liquidation Cascade Detected - {row['symbol']}",
+                f"Large liquidation event with velocity {velocity:.0f} USD/h",
+                data,
+                explain,
+                simulated,
+            )
+        )
     for row in _openings(whole["funding_features"]):
-        data = {"funding_rate": row["funding_rate"], "funding_z_score": round(row["funding_z_score"], 2), "anomaly_score": round(row["anomaly_score"], 2), "reasons": row["reasons"]}
-        explain = {"inputs": {"funding_rate_8h": row["funding_rate_8h"]}, "terms": {"funding_z_score": round(row["funding_z_score"], 2), "change_24h_pp": round(row["change_24h_pp"], 4)}, "thresholds": {"anomaly_z_threshold": 2.0, "reversal_threshold": 0.05}}
-        rows.append(_alert("FUNDING_ANOMALY", row["symbol"], row, "WARNING", f"Funding Rate Anomaly - {row['symbol']}", f"Funding at {row['funding_rate']:.5f} per 8 h", data, explain, simulated))
+        data = {
+            "funding_rate": row["funding_rate"],
+            "funding_z_score": round(row["funding_z_score"], 2),
+            "anomaly_score": round(row["anomaly_score"], 2),
+            "reasons": row["reasons"],
+        }
+        explain = {
+            "inputs": {"funding_rate_8h": row["funding_rate_8h"]},
+            "terms": {
+                "funding_z_score": round(row["funding_z_score"], 2),
+                "change_24h_pp": round(row["change_24h_pp"], 4),
+            },
+            "thresholds": {"anomaly_z_threshold": 2.0, "reversal_threshold": 0.05},
+        }
+        rows.append(
+            _alert(
+                "FUNDING_ANOMALY",
+                row["symbol"],
+                row,
+                "WARNING",
+                f"Funding Rate Anomaly - {row['symbol']}",
+                f"Funding at {row['funding_rate']:.5f} per 8 h",
+                data,
+                explain,
+                simulated,
+            )
+        )
     for row in _openings(whole["volatility_features"]):
-        data = {"previous_regime": "HIGH_VOL", "regime": row["regime"], "volatility": round(row["volatility"], 5), "risk_multiplier": row["risk_multiplier"]}
-        explain = {"inputs": {"volatility": round(row["volatility"], 5)}, "terms": {"regime_raw": row["regime_raw"]}, "thresholds": {"high_vol_threshold": 0.05, "explosive_threshold": 0.10}}
-        rows.append(_alert("VOLATILITY_REGIME_CHANGE", row["symbol"], row, "CRITICAL" if row["regime"] == "EXTREME" else "WARNING", f"Volatility Regime {row['regime']} - {row['symbol']}", f"24 h volatility {100 * row['volatility']:.2f} %", data, explain, simulated))
+        data = {
+            "previous_regime": "HIGH_VOL",
+            "regime": row["regime"],
+            "volatility": round(row["volatility"], 5),
+            "risk_multiplier": row["risk_multiplier"],
+        }
+        explain = {
+            "inputs": {"volatility": round(row["volatility"], 5)},
+            "terms": {"regime_raw": row["regime_raw"]},
+            "thresholds": {"high_vol_threshold": 0.05, "explosive_threshold": 0.10},
+        }
+        rows.append(
+            _alert(
+                "VOLATILITY_REGIME_CHANGE",
+                row["symbol"],
+                row,
+                "CRITICAL" if row["regime"] == "EXTREME" else "WARNING",
+                f"Volatility Regime {row['regime']} - {row['symbol']}",
+                f"24 h volatility {100 * row['volatility']:.2f} %",
+                data,
+                explain,
+                simulated,
+            )
+        )
     for row in _openings(whole["regimes"]):
         data = {"primary_regime": row["primary_regime"], "confidence": row["confidence"], "long_bias": row["long_bias"]}
-        explain = {"inputs": {tf: row[f"regime_{tf}"] for tf in ("1h", "4h", "1d", "1w")}, "terms": {"confidence": row["confidence"]}, "thresholds": {"confirm_threshold": 0.70}}
-        rows.append(_alert("REGIME_CONFIRMED", row["symbol"], row, "INFO", f"Regime confirmed {row['primary_regime']} - {row['symbol']}", f"Confidence {100 * row['confidence']:.0f} %", data, explain, simulated))
+        explain = {
+            "inputs": {tf: row[f"regime_{tf}"] for tf in ("1h", "4h", "1d", "1w")},
+            "terms": {"confidence": row["confidence"]},
+            "thresholds": {"confirm_threshold": 0.70},
+        }
+        rows.append(
+            _alert(
+                "REGIME_CONFIRMED",
+                row["symbol"],
+                row,
+                "INFO",
+                f"Regime confirmed {row['primary_regime']} - {row['symbol']}",
+                f"Confidence {100 * row['confidence']:.0f} %",
+                data,
+                explain,
+                simulated,
+            )
+        )
     if len(whole["correlation_features"]):
         for row in _openings(whole["correlation_features"]):
-            data = {"return_correlation": round(row["return_correlation"], 3), "divergence_strength": round(row["divergence_strength"], 3), "signal": row["signal"]}
-            explain = {"inputs": {"return_correlation": round(row["return_correlation"], 3), "baseline_correlation": round(row["baseline_correlation"], 3)}, "terms": {"break_z": round(row["break_z"], 2)}, "thresholds": {"break_z": -2.5, "min_drop": 0.15}}
-            rows.append(_alert("CORRELATION_BREAK", row["asset_pair"], row, "WARNING", f"Correlation Break - {row['asset_pair']}", f"72 h correlation {row['return_correlation']:.2f}", data, explain, simulated))
+            data = {
+                "return_correlation": round(row["return_correlation"], 3),
+                "divergence_strength": round(row["divergence_strength"], 3),
+                "signal": row["signal"],
+            }
+            explain = {
+                "inputs": {
+                    "return_correlation": round(row["return_correlation"], 3),
+                    "baseline_correlation": round(row["baseline_correlation"], 3),
+                },
+                "terms": {"break_z": round(row["break_z"], 2)},
+                "thresholds": {"break_z": -2.5, "min_drop": 0.15},
+            }
+            rows.append(
+                _alert(
+                    "CORRELATION_BREAK",
+                    row["asset_pair"],
+                    row,
+                    "WARNING",
+                    f"Correlation Break - {row['asset_pair']}",
+                    f"72 h correlation {row['return_correlation']:.2f}",
+                    data,
+                    explain,
+                    simulated,
+                )
+            )
     alerts = pd.DataFrame(rows).drop_duplicates("alert_id")
     old = alerts["ts"] < ts[-1] - pd.Timedelta(days=3)
     alerts["suppressed_reason"] = np.where(old, "AGE", None)
@@ -365,7 +540,11 @@ def _alerts(whole: Frames, ts: pd.DatetimeIndex, simulated: bool) -> Frames:
 
 
 def _endpoints(now: pd.Timestamp) -> pd.DataFrame:
-    rows = [("a1b2c3d4e5f60718", "desk", "hooks.example.com", "json", "ACTIVE"), ("b7c8d9e0f1a20394", "discord", "discord.com", "discord", "ACTIVE"), ("c3d4e5f607182930", "WEBHOOKS_ALL[1]", "10.0.0.12", "json", "PAUSED")]
+    rows = [
+        ("a1b2c3d4e5f60718", "desk", "hooks.example.com", "json", "ACTIVE"),
+        ("b7c8d9e0f1a20394", "discord", "discord.com", "discord", "ACTIVE"),
+        ("c3d4e5f607182930", "WEBHOOKS_ALL[1]", "10.0.0.12", "json", "PAUSED"),
+    ]
     return pd.DataFrame(
         [
             {
@@ -406,7 +585,22 @@ def _sources(symbols: Sequence[str], ts: pd.DatetimeIndex) -> Frames:
             rows.append({"kind": kind, "venue": "simulated", "symbol": symbol, "state": "OK", "last_ok_at": now, "last_error_class": None, "message": None, "in_use": True})  # fmt: skip
         rows.append({"kind": "liquidations", "venue": "bitfinex", "symbol": symbol, "state": "NOT_AVAILABLE", "last_ok_at": None, "last_error_class": "NotAvailable", "message": "the venue lists no perpetual of this symbol", "in_use": False})  # fmt: skip
     evidence = [
-        {"test": "06_qlike", "symbol": symbol, "metric": "qlike_har", "period_start": ts[0], "period_end": ts[-1], "value": value, "ci_low": value - 0.03, "ci_high": value + 0.04, "baseline": base, "target": "below EWMA", "holds": True, "n": 363, "note": "mean QLIKE of the 24 h forecast; lower is better", "config_hash": HASH}  # fmt: skip
+        {
+            "test": "06_qlike",
+            "symbol": symbol,
+            "metric": "qlike_har",
+            "period_start": ts[0],
+            "period_end": ts[-1],
+            "value": value,
+            "ci_low": value - 0.03,
+            "ci_high": value + 0.04,
+            "baseline": base,
+            "target": "below EWMA",
+            "holds": True,
+            "n": 363,
+            "note": "mean QLIKE of the 24 h forecast; lower is better",
+            "config_hash": HASH,
+        }  # fmt: skip
         for symbol, value, base in zip(symbols, (0.28, 0.27, 0.20), (0.43, 0.43, 0.29), strict=False)
     ]
     return {"source_status": pd.DataFrame(rows), "signal_evidence": pd.DataFrame(evidence)}
@@ -428,7 +622,10 @@ def fill(engine: sa.Engine, rows: Frames) -> None:
             own = frame.reindex(columns=columns)  # columns that the market does not know stay null
             for column in tables.table(name).columns:
                 if isinstance(column.type, sa.JSON):
-                    own[column.name] = [None if isinstance(value, float) else json.dumps(value, default=str) for value in own[column.name]]
+                    own[column.name] = [
+                        None if isinstance(value, float) else json.dumps(value, default=str)
+                        for value in own[column.name]
+                    ]
             text = io.StringIO()
             own.to_csv(text, index=False, header=False, na_rep="\\N", date_format="%Y-%m-%dT%H:%M:%S.%f%z")
             with cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv, NULL '\\N')") as copy:

@@ -19,7 +19,10 @@ def test_the_header_says_live_and_counts_what_opened_in_24_hours(served, watch, 
     expect(status.locator("#pill")).to_contain_text("LIVE")
     alerts = rows["alerts"]
     day = alerts[alerts["ts"] > served.newest - timedelta(hours=24)]
-    for name, event in (("Cascades 24 h", "LIQUIDATION_CASCADE"), ("Volatility events 24 h", "VOLATILITY_REGIME_CHANGE")):
+    for name, event in (
+        ("Cascades 24 h", "LIQUIDATION_CASCADE"),
+        ("Volatility events 24 h", "VOLATILITY_REGIME_CHANGE"),
+    ):
         expected = int((day["event_type"] == event).sum())
         expect(status.locator(".count", has_text=name)).to_contain_text(f"{name} {expected}")
     assert watched.complaints == []
@@ -32,7 +35,9 @@ def test_the_volatility_panel_shows_the_newest_row_of_every_symbol(served, watch
     settled(page)
     newest = rows["volatility_features"].groupby("symbol").last()
     for symbol in SYMBOLS:
-        bar = page.locator("[data-panel=volatility] .vol", has=page.get_by_role("link", name=wording.base(symbol), exact=True))
+        bar = page.locator(
+            "[data-panel=volatility] .vol", has=page.get_by_role("link", name=wording.base(symbol), exact=True)
+        )
         row = newest.loc[symbol]
         expect(bar).to_contain_text(wording.percent(row["volatility"]))
         expect(bar).to_contain_text(row["regime"])
@@ -46,7 +51,9 @@ def test_the_regimes_panel_shows_label_confidence_bias_and_multiplier(served, wa
     settled(page)
     newest = rows["regimes"].groupby("symbol").last()
     for symbol in SYMBOLS:
-        block = page.locator("[data-panel=regimes] .regime-row", has=page.get_by_role("link", name=wording.base(symbol), exact=True))
+        block = page.locator(
+            "[data-panel=regimes] .regime-row", has=page.get_by_role("link", name=wording.base(symbol), exact=True)
+        )
         row = newest.loc[symbol]
         expect(block).to_contain_text(row["primary_regime"])
         expect(block).to_contain_text(row["emoji"])
