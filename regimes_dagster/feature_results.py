@@ -18,6 +18,12 @@ from regimes_dagster.features.result import FeatureResult, StoredState
 from regimes_dagster.partitions import Window, partition_of, utc
 from regimes_dagster.storage import Scope, Values, Warehouse, Write, WriteCounts
 
+#: Tables that look back on ``market_metrics``.
+FEATURES = (
+    "volatility_features", "liquidation_features", "liquidation_zones", "funding_features", "regimes",
+    "correlation_features",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -109,6 +115,27 @@ def store(
     return Stored(warehouse.write(writes, also=mark), marked)
 
 
+def market_changed(connection: sa.Connection, since: pd.Timestamp, window: Window, now: pd.Timestamp) -> list[str]:
+    """What follows from rows of ``market_metrics`` that are not as they were, from ``since`` on.
+
+    Forecast models that were fitted on such rows are forgotten (stored models are never fitted again), and months
+    after the window that features have computed already are marked stale: they looked back on those rows.
+
+    Returns
+    -------
+    list of str
+        Keys of the months marked, over all features.
+    """
+    models = tables.table("volatility_models")
+    connection.execute(sa.delete(models).where(models.c.fit_ts >= since.to_pydatetime()))
+    marked = set()
+    for feature in FEATURES:
+        later = _later_months(connection, feature, window.end)
+        _mark_stale(connection, feature, later, f"market data from {since:%Y-%m-%d %H:%M} on changed", now)
+        marked.update(later)
+    return sorted(marked)
+
+
 def derived_scopes(
     warehouse: Warehouse, table: str, rows: pd.DataFrame, window: Window, symbols: Sequence[str]
 ) -> list[Scope]:
@@ -152,6 +179,14 @@ def _both(pair: str) -> set[str]:
     return {"/".join(parts[:2]), "/".join(parts[2:])} if len(parts) == 4 else {pair}
 
 
+def clear_marks(connection: sa.Connection, table: str, partition_keys: Sequence[str]) -> None:
+    """Take the months of a run off the list of stale ones."""
+    stale = tables.table("stale_partitions")
+    connection.execute(
+        sa.delete(stale).where(stale.c.table_name == table, stale.c.partition_key.in_(list(partition_keys)))
+    )
+
+
 def _mark(
     connection: sa.Connection,
     feature: str,
@@ -161,27 +196,30 @@ def _mark(
     now: pd.Timestamp,
 ) -> list[str]:
     """Clear the marks of the run's months; mark later ones whose state at the start is no longer what it was."""
-    stale = tables.table("stale_partitions")
-    connection.execute(
-        sa.delete(stale).where(stale.c.table_name == feature, stale.c.partition_key.in_(list(partition_keys)))
-    )
+    clear_marks(connection, feature, partition_keys)
     reason = _changed(connection, feature, states, window)
     if reason is None:
         return []
     later = _later_months(connection, feature, window.end)
-    if later:
-        values = [
-            {"table_name": feature, "partition_key": key, "reason": reason, "marked_at": now.to_pydatetime()}
-            for key in later
-        ]
-        query = insert(stale).values(values)
-        connection.execute(
-            query.on_conflict_do_update(
-                index_elements=["table_name", "partition_key"],
-                set_={"reason": query.excluded.reason, "marked_at": query.excluded.marked_at},
-            )
-        )
+    _mark_stale(connection, feature, later, reason, now)
     return later
+
+
+def _mark_stale(connection: sa.Connection, feature: str, months: Sequence[str], reason: str, now: pd.Timestamp) -> None:
+    if not months:
+        return
+    query = insert(tables.table("stale_partitions")).values(
+        [
+            {"table_name": feature, "partition_key": key, "reason": reason, "marked_at": now.to_pydatetime()}
+            for key in months
+        ]
+    )
+    connection.execute(
+        query.on_conflict_do_update(
+            index_elements=["table_name", "partition_key"],
+            set_={"reason": query.excluded.reason, "marked_at": query.excluded.marked_at},
+        )
+    )
 
 
 def _changed(connection: sa.Connection, feature: str, states: pd.DataFrame, window: Window) -> str | None:

@@ -23,7 +23,7 @@ from psycopg import Cursor, sql
 from regimes_dagster import contracts, rows_as_csv, tables
 from regimes_dagster.contracts import InvalidRowsError, StorageError
 from regimes_dagster.database import clear_errors
-from regimes_dagster.partitions import Window
+from regimes_dagster.partitions import Window, utc
 
 __all__ = ["InvalidRowsError", "Scope", "StorageError", "Values", "Warehouse", "Write", "WriteCounts"]
 
@@ -63,13 +63,17 @@ class Write:
 
 @dataclass(frozen=True)
 class WriteCounts:
-    """What a write did to a table's rows; ``outside`` rows lay in no scope and were left out."""
+    """What a write did to a table's rows.
+
+    ``outside`` rows lay in no scope and were left out; ``since`` is the earliest stamp of a row that is not as it was.
+    """
 
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
     unchanged: int = 0
     outside: int = 0
+    since: pd.Timestamp | None = field(default=None, compare=False)
 
     def __add__(self, other: "WriteCounts") -> "WriteCounts":
         return WriteCounts(
@@ -78,6 +82,7 @@ class WriteCounts:
             self.deleted + other.deleted,
             self.unchanged + other.unchanged,
             self.outside + other.outside,
+            min((stamp for stamp in (self.since, other.since) if stamp is not None), default=None),
         )
 
     @property
@@ -233,7 +238,11 @@ class Warehouse:
     # --- writing ------------------------------------------------------------------------------------------
 
     def write(
-        self, writes: Sequence[Write], *, also: Callable[[sa.Connection], None] | None = None
+        self,
+        writes: Sequence[Write],
+        *,
+        also: Callable[[sa.Connection], None] | None = None,
+        then: Callable[[sa.Connection, Mapping[str, WriteCounts]], None] | None = None,
     ) -> dict[str, WriteCounts]:
         """Write all frames, or none: everything is validated first, then written in one transaction.
 
@@ -247,6 +256,8 @@ class Warehouse:
         also : callable, optional
             Called once in the same transaction, after the locks are held and before any row changes, with a
             connection on which the project's tables mean those of this warehouse's schema.
+        then : callable, optional
+            Called once in the same transaction, after all rows have changed, with such a connection and the counts.
 
         Returns
         -------
@@ -264,10 +275,13 @@ class Warehouse:
         counts: dict[str, WriteCounts] = defaultdict(WriteCounts)
         with clear_errors(self.engine.url), self.engine.begin() as connection, _cursor(connection) as cursor:
             self._lock(cursor, prepared)
+            ours = connection.execution_options(schema_translate_map={None: self.schema})
             if also is not None:
-                also(connection.execution_options(schema_translate_map={None: self.schema}))
+                also(ours)
             for number, (write, outside) in enumerate(prepared):
                 counts[write.table] += self._store(cursor, f"incoming_{number}", write, outside)
+            if then is not None:
+                then(ours, counts)
         return dict(counts)
 
     def _prepared(self, write: Write) -> tuple[Write, int]:
@@ -309,10 +323,12 @@ class Warehouse:
             if len(rows) > _ANALYZE_ABOVE:
                 self._step(cursor, sql.SQL("ANALYZE {incoming}").format(**names))
 
-        deleted = sum(
-            self._delete(cursor, names, same_key, shape, group) for shape, group in _by_shape(write.scopes).items()
-        )
-        inserted = updated = 0
+        stamp = tables.time_column(write.table)
+        edge = sql.SQL("NULL::timestamptz") if stamp is None else sql.Identifier(stamp)
+        names |= {"edge": edge}
+        counts = WriteCounts(outside=outside)
+        for shape, group in _by_shape(write.scopes).items():
+            counts += self._delete(cursor, names, same_key, shape, group)
         if not rows.empty:
             changed: sql.Composable = sql.SQL("t.{key} IS NULL").format(key=sql.Identifier(keys[0]))
             action: sql.Composable = sql.SQL("NOTHING")
@@ -326,11 +342,13 @@ class Warehouse:
             # The join leaves unchanged rows out before the insert sees them: ON CONFLICT would lock, so write, each.
             query = sql.SQL(
                 "WITH done AS (INSERT INTO {table} ({columns}) SELECT {new} FROM {incoming} s LEFT JOIN {table} t "
-                "ON {same_key} WHERE {changed} ON CONFLICT ({keys}) DO {action} RETURNING xmax = 0 AS fresh) "
-                "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM done"
+                "ON {same_key} WHERE {changed} ON CONFLICT ({keys}) DO {action} "
+                "RETURNING xmax = 0 AS fresh, {edge} AS at) "
+                "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh), min(at) FROM done"
             ).format(**names, new=_names(columns, "s"), same_key=same_key, changed=changed, action=action)
-            inserted, updated = self._step(cursor, query).fetchone() or (0, 0)
-        return WriteCounts(inserted, updated, deleted, len(rows) - inserted - updated, outside)
+            inserted, updated, since = self._step(cursor, query).fetchone() or (0, 0, None)
+            counts += WriteCounts(inserted, updated, 0, len(rows) - inserted - updated, since=_stamp(since))
+        return counts
 
     def _delete(
         self,
@@ -339,13 +357,15 @@ class Warehouse:
         same_key: sql.Composable,
         shape: tuple[str, tuple[str, ...]],
         group: Sequence[tuple[Any, ...]],
-    ) -> int:
+    ) -> WriteCounts:
         """Delete the stored rows of scopes with the same columns that the incoming rows do not have."""
         stamp, where = shape
         query = sql.SQL(
-            "DELETE FROM {table} t USING unnest(%s::timestamptz[], %s::timestamptz[]{arrays}) AS scope({parts}) "
+            "WITH gone AS (DELETE FROM {table} t "
+            "USING unnest(%s::timestamptz[], %s::timestamptz[]{arrays}) AS scope({parts}) "
             "WHERE t.{stamp} > scope.a AND t.{stamp} <= scope.b{matches} "
-            "AND NOT EXISTS (SELECT FROM {incoming} s WHERE {same_key})"
+            "AND NOT EXISTS (SELECT FROM {incoming} s WHERE {same_key}) RETURNING t.{stamp} AS at) "
+            "SELECT count(*), min(at) FROM gone"
         ).format(
             table=names["table"],
             incoming=names["incoming"],
@@ -360,7 +380,13 @@ class Warehouse:
             ),
             same_key=same_key,
         )
-        return self._step(cursor, query, [list(column) for column in zip(*group, strict=True)]).rowcount
+        deleted, since = self._step(
+            cursor, query, [list(column) for column in zip(*group, strict=True)]
+        ).fetchone() or (
+            0,
+            None,
+        )
+        return WriteCounts(deleted=deleted, since=_stamp(since))
 
     def _step(self, cursor: "Cursor[Any]", query: Any, parameters: Sequence[Any] | None = None) -> "Cursor[Any]":
         """Every statement of a write passes here (a test ends the process at each of them)."""
@@ -403,6 +429,10 @@ def _cursor(connection: sa.Connection) -> "Cursor[Any]":
     assert driver is not None
     cursor: Cursor[Any] = driver.cursor()
     return cursor
+
+
+def _stamp(moment: Any) -> pd.Timestamp | None:
+    return None if moment is None else utc(moment)
 
 
 def _names(columns: Iterable[str], alias: str | None = None) -> sql.Composed:

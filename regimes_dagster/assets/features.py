@@ -33,6 +33,9 @@ from regimes_dagster.platform import Platform
 from regimes_dagster.resources.warehouse import StoredTable, resume_from
 
 MARKET_COLUMNS = ("symbol", "ts", "open", "high", "low", "close", "ohlcv_venue")
+#: The bad-tick guard takes the median of at least so many venues.
+GUARD_VENUES = 3
+EPOCH = pd.Timestamp(0, tz="UTC")
 LIQUIDATION_COLUMNS = ("venue", "symbol", "ts", "long_usd", "short_usd", "n_events", "coverage", "is_lower_bound")
 
 
@@ -47,12 +50,14 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
         """Range-based volatility, regime with hysteresis, relative regime, 24 h forecast and position scale."""
         params = platform.settings.volatility
         window, state = _resume(context, platform, params)
+        since = _since(state, volatility_regime.lookback(params))
         return volatility_regime.compute_volatility_features(
-            market_metrics.read(_columns(MARKET_COLUMNS), since=_since(state, volatility_regime.lookback(params))),
+            market_metrics.read(_columns(MARKET_COLUMNS), since=since),
             params,
             window=window,
             state=state,
             models=platform.warehouse.read("volatility_models", symbols=platform.settings.symbols),
+            venue_bars=_bars_of_every_venue(platform, since, window.end),
         )
 
     @declare(group=FEATURES, code_version="1")
@@ -183,6 +188,20 @@ def _columns(needed: Sequence[str]) -> list[str]:
 
 def _since(state: StoredState | None, back: timedelta) -> pd.Timestamp | None:
     return None if state is None else state.ts - back
+
+
+def _bars_of_every_venue(platform: Platform, since: pd.Timestamp | None, end: pd.Timestamp) -> pd.DataFrame | None:
+    """Bars behind the bad-tick guard, which compares at least three venues; None where fewer are listed."""
+    venues = platform.settings.sources.ohlcv
+    if len(venues) < GUARD_VENUES:
+        return None
+    return platform.warehouse.read(
+        "ohlcv",
+        window=Window(since or EPOCH, end),
+        symbols=platform.settings.symbols,
+        columns=["venue", "symbol", "ts", "open", "high", "low", "close"],
+        where={"venue": venues},
+    )
 
 
 def _listed(rows: pd.DataFrame, platform: Platform) -> pd.DataFrame:

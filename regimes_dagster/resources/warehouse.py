@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 import pandas as pd
+import sqlalchemy as sa
 from dagster._core.definitions.metadata import RawMetadataValue
 from dagster._core.errors import DagsterInvariantViolationError
 
@@ -42,6 +43,8 @@ __all__ = [
 
 _DERIVED = frozenset(str(model.to_schema().name) for model in DERIVED_TABLES)
 _LEDGERS = frozenset(str(model.to_schema().name) for model in LEDGER_TABLES)
+
+MARKET = "market_metrics"
 
 _FIRST = pd.Timestamp("1970-01-01", tz="UTC")
 _LAST = pd.Timestamp("2200-01-01", tz="UTC")
@@ -208,7 +211,17 @@ class WarehouseIOManager(dg.IOManager):
                 return stored.counts, {"stale_months": ", ".join(stored.stale)} if stored.stale else {}
             case pd.DataFrame() if table in _DERIVED and window is not None:
                 scopes = feature_results.derived_scopes(warehouse, table, obj, window, symbols)
-                return warehouse.write([Write(table, obj, scopes)]), {}
+                stale: list[str] = []
+
+                def follow_up(connection: sa.Connection, counts: Mapping[str, WriteCounts]) -> None:
+                    feature_results.clear_marks(connection, table, keys)
+                    since = counts[table].since
+                    if table == MARKET and since is not None:
+                        now = self._platform.clock.now()
+                        stale.extend(feature_results.market_changed(connection, since, window, now))
+
+                done = warehouse.write([Write(table, obj, scopes)], then=follow_up)
+                return done, {"stale_months": ", ".join(stale)} if stale else {}
             case pd.DataFrame() if table in _LEDGERS:
                 return warehouse.write([Write(table, obj)]), {}
         raise TypeError(
