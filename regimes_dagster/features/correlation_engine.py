@@ -1,7 +1,7 @@
 """When do two assets that usually move together stop doing so? One row per pair and hour, and an event per break.
 
-What belongs here: the break rule, the order of the steps, rows and memory. What does not: which pairs there are
-(``asset_pairs.py``), the figures (``pair_statistics.py``, ``rank_correlation.py``, ``spread_reversion.py``), who leads
+What belongs here: the order of the steps, rows and memory. What does not: which pairs there are
+(``asset_pairs.py``), the break rule (``break_rule.py``), the figures (``pair_statistics.py``, ``rank_correlation.py``, ``spread_reversion.py``), who leads
 (``leader.py``), what a message says (``correlation_messages.py``), the episode rules (``episodes.py``).
 
 A break is idiosyncratic news, not a crash alarm: in crashes correlation does not fall. Nor does the spread
@@ -20,6 +20,7 @@ import pandas as pd
 
 from regimes_dagster.features.asset_pairs import asset_pairs, pair_name
 from regimes_dagster.features.break_evidence import Break, BreakRecord
+from regimes_dagster.features.break_rule import ABSOLUTE, TRIGGERS, break_rule
 from regimes_dagster.features.correlation_messages import EVENT_TYPE, FEATURE, break_message
 from regimes_dagster.features.episodes import EpisodeRule, Episodes, run_episodes
 from regimes_dagster.features.hourly_grid import (
@@ -41,16 +42,11 @@ from regimes_dagster.partitions import HOUR, Window
 
 #: Columns of ``market_metrics`` that are read; ``ohlcv_venue`` marks changes of venue.
 MARKET_COLUMNS = ("symbol", "ts", "close", "ohlcv_venue")
-#: The absolute rule ends this far above its threshold.
-ABSOLUTE_MARGIN = 0.2
 #: |spread_z| from which a spread is tested, and half-life and p-value of one that comes back.
 PAIR_TRADE_Z, PAIR_TRADE_HALF_LIFE_H, PAIR_TRADE_P = 2.0, 72.0, 0.05
 HOLD_H = 3
-TRIGGERS = ("NONE", "RELATIVE", "ABSOLUTE")
 SIGNALS = ("NONE", "CORRELATION_BREAK", "POTENTIAL_PAIR_TRADE")
-_RELATIVE, _ABSOLUTE = 1, 2
 _BREAK, _PAIR_TRADE = 1, 2
-_WARNING_LEVEL, _CRITICAL_LEVEL, _OPPOSITION_LEVEL = 1, 2, 3
 #: Pairs that are computed at a time: bounds memory, does not change a figure.
 _CHUNK = 48
 
@@ -150,46 +146,6 @@ def _chunks(keys: Sequence[str], state: StoredState | None) -> Iterator[tuple[li
             yield rows[i : i + _CHUNK], has_state
 
 
-@dataclass(frozen=True)
-class BreakRule:
-    """Which rule holds at each hour; arrays [P, T].
-
-    Attributes
-    ----------
-    trigger
-        Code into ``TRIGGERS``; the absolute rule comes first where both hold.
-    level
-        0 none, 1 WARNING, 2 CRITICAL by score, 3 CRITICAL by opposition: a correlation on its way down to opposition
-        passes level 2 first, and the guide's signal of opposition must still be told.
-    release
-        Neither rule holds any more, each with its own margin.
-    valid
-        The correlation is known.
-    """
-
-    trigger: Codes
-    level: Codes
-    release: npt.NDArray[np.bool_]
-    valid: npt.NDArray[np.bool_]
-
-
-def break_rule(figures: PairFigures, params: CorrelationParameters) -> BreakRule:
-    """RELATIVE: far below its own baseline (in its own deviations, and by ``min_drop``). ABSOLUTE: opposition.
-
-    While the baseline is unknown only the absolute rule can hold.
-    """
-    with np.errstate(invalid="ignore"):
-        relative = (figures.break_z <= params.break_z) & (figures.baseline - figures.rho >= params.min_drop)
-        absolute = figures.rho < params.absolute_threshold
-        critical = relative & (figures.break_z <= params.critical_z)
-        back = np.isnan(figures.break_z) | (figures.break_z > params.off_z)
-        release = back & (figures.rho > params.absolute_threshold + ABSOLUTE_MARGIN)
-    trigger = np.where(absolute, np.int8(_ABSOLUTE), np.where(relative, np.int8(_RELATIVE), np.int8(0)))
-    tiers = (np.int8(_OPPOSITION_LEVEL), np.int8(_CRITICAL_LEVEL), np.int8(_WARNING_LEVEL))
-    level = np.select([absolute, critical, relative], tiers, np.int8(0))
-    return BreakRule(trigger, level, release, np.isfinite(figures.rho))
-
-
 def _compute_part(
     grid: HourlyGrid,
     returns: Floats,
@@ -231,7 +187,7 @@ def _compute_part(
     with np.errstate(invalid="ignore"):
         comes_back = wide & (half_life <= PAIR_TRADE_HALF_LIFE_H) & (adf_p < PAIR_TRADE_P)
     signal = np.where(
-        (trigger == _ABSOLUTE) | comes_back, np.int8(_PAIR_TRADE), np.where(trigger > 0, np.int8(_BREAK), np.int8(0))
+        (trigger == ABSOLUTE) | comes_back, np.int8(_PAIR_TRADE), np.where(trigger > 0, np.int8(_BREAK), np.int8(0))
     )
     present = grid.present[first] & grid.present[second]
     return _Part(
@@ -266,7 +222,7 @@ class _Part:
         ok = np.isfinite(figures.rho) & np.isfinite(figures.baseline)
         behind = self.shown - self.begin
         leader = leaders.rows(pair, hours[column])
-        divergence = np.where(self.trigger == _ABSOLUTE, -figures.rho, figures.break_strength)
+        divergence = np.where(self.trigger == ABSOLUTE, -figures.rho, figures.break_strength)
         data: dict[str, Any] = {
             "asset_pair": text_column(pair, self.keys),
             "ts": hour_stamps(hours[column]),

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from regimes_dagster.features.break_rule import CRITICAL_LEVEL
 from regimes_dagster.parameters import CorrelationParameters
 
 FEATURE = "correlation_features"
 EVENT_TYPE = "CORRELATION_BREAK"
 SOURCE = "CORRELATION"
-CRITICAL_LEVEL = 2
 
 
 def divergence_strength(rho: float, break_strength: float, trigger: str) -> float:

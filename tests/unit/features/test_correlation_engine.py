@@ -9,7 +9,8 @@ import pytest
 
 from regimes_dagster.features.asset_pairs import asset_pairs
 from regimes_dagster.features.break_evidence import OUTCOME_H, Break, BreakRecord
-from regimes_dagster.features.correlation_engine import TRIGGERS, break_rule, compute_pairwise_correlations, lookback
+from regimes_dagster.features.break_rule import TRIGGERS, break_rule
+from regimes_dagster.features.correlation_engine import compute_pairwise_correlations, lookback
 from regimes_dagster.features.correlation_messages import divergence_strength
 from regimes_dagster.features.hourly_grid import hour_number
 from regimes_dagster.features.pair_statistics import PairFigures
