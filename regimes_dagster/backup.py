@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 #: A restore needs every table for itself; it waits this long for others to let go.
 LOCK_TIMEOUT = "10s"
 
-_PREPARE = f"""
+PREPARE = f"""
 SET lock_timeout = '{LOCK_TIMEOUT}';
 SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS {DAGSTER_SCHEMA} CASCADE;
@@ -133,7 +133,7 @@ def restore(url: URL, file: Path, say: Say = lambda _: None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "restore.sql"
         with script.open("w", encoding="utf-8") as out:
-            out.write(_PREPARE)
+            out.write(PREPARE)
             out.flush()
             command = [program("pg_restore"), "--no-owner", "--no-privileges", "--verbose", "--file=-", str(file)]
             _run(command, {}, "reading the backup", say, out)
