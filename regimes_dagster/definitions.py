@@ -11,8 +11,10 @@ from regimes_dagster.assets.declare import declarer, months
 from regimes_dagster.assets.features import feature_assets
 from regimes_dagster.assets.market import market_assets
 from regimes_dagster.assets.raw import raw_assets
+from regimes_dagster.checks import asset_checks
 from regimes_dagster.jobs import EXECUTOR, hourly_job
 from regimes_dagster.platform import Platform
+from regimes_dagster.purge import purge_job, purge_schedule
 from regimes_dagster.resources.warehouse import WarehouseIOManager
 from regimes_dagster.resources.webhooks import Webhooks
 from regimes_dagster.schedules import demo_clock, hourly_schedule
@@ -41,8 +43,9 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
             *feature_assets(declare),
             *alert_assets(declare),
         ],
-        jobs=[hourly_job(partitions)],
-        schedules=[hourly_schedule],
+        asset_checks=asset_checks(),
+        jobs=[hourly_job(partitions), purge_job],
+        schedules=[hourly_schedule, purge_schedule],
         sensors=[
             delivery_sensor(settings),
             pipeline_failed,

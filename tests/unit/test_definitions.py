@@ -69,8 +69,11 @@ def test_every_asset_is_a_table_of_the_same_name(definitions: dg.Definitions) ->
 
 
 def test_the_jobs_schedules_and_sensors_are_these(definitions: dg.Definitions) -> None:
-    assert [job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")] == ["hourly"]
-    assert [schedule.name for schedule in definitions.schedules or []] == ["hourly_schedule"]
+    assert [job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")] == [
+        "hourly",
+        "purge",
+    ]
+    assert [schedule.name for schedule in definitions.schedules or []] == ["hourly_schedule", "purge_schedule"]
     assert sorted(sensor.name for sensor in definitions.sensors or []) == SENSORS
 
 

@@ -1,0 +1,178 @@
+"""What may be forgotten: superseded hourly runs, and rows that are kept for a while only.
+
+What belongs here: the daily `purge` job, which runs it deletes and how long rows are kept. What does not: ticks of
+schedules and sensors, which Dagster purges itself (`retention` in ``dagster.yaml``).
+
+Without it Dagster's event log grows for ever: an hourly run writes about 170 events. Deleted are hourly runs whose
+every partition was materialised again by a later run that succeeded; what Dagster knows of an asset's partitions,
+its newest metadata and the history of its checks stays as it is.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import dagster as dg
+import pandas as pd
+import sqlalchemy as sa
+
+from regimes_dagster import tables
+from regimes_dagster.jobs import EXECUTOR, HOURLY, RANGE_END_TAG, RANGE_START_TAG
+from regimes_dagster.partitions import keys_between
+from regimes_dagster.platform import Platform
+
+PURGE = "purge"
+
+#: Runs younger than this stay, so that yesterday can be looked at step by step.
+KEEP_RUNS = timedelta(days=2)
+
+#: Failed and cancelled runs stay longer: somebody may want to know why.
+KEEP_FAILED = timedelta(days=30)
+
+#: The last runs of this job itself.
+KEEP_PURGES = timedelta(days=7)
+
+#: table -> how long its rows are kept. Minute bars serve the leader test; a prediction is of use until it is settled.
+KEEP_ROWS: Mapping[str, timedelta] = {"minute_bars": timedelta(days=14), "funding_predictions": timedelta(days=90)}
+
+#: Runs read at a time.
+PAGE = 500
+
+#: A purge stops after this and goes on the next day, so that it never stands in the way of an hourly run.
+BUDGET_S = 600.0
+
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """An ended run, as far as the decision needs it."""
+
+    run_id: str
+    ended: pd.Timestamp
+    succeeded: bool
+    partitions: frozenset[str]
+    assets: frozenset[str] | None = None
+
+    def covers(self) -> frozenset[tuple[str, str]]:
+        """(asset, partition) pairs; ``*`` stands for every asset of the job."""
+        return frozenset((asset, key) for asset in self.assets or {"*"} for key in self.partitions)
+
+
+def superseded(runs: Iterable[PastRun], now: pd.Timestamp) -> list[str]:
+    """Ids of the runs that may go.
+
+    Parameters
+    ----------
+    runs
+        Ended runs of one job, the newest first.
+
+    Returns
+    -------
+    list of str
+        Runs older than they must be kept, each of whose partitions a later run of the same assets (or of all)
+        materialised. The newest successful run of every partition always stays; a failed run supersedes nothing.
+    """
+    newer: set[tuple[str, str]] = set()
+    found = []
+    for run in runs:
+        mine = run.covers()
+        done = all((asset, key) in newer or ("*", key) in newer for asset, key in mine)
+        if done and now - run.ended > (KEEP_RUNS if run.succeeded else KEEP_FAILED):
+            found.append(run.run_id)
+        if run.succeeded:
+            newer |= mine
+    return found
+
+
+def past_runs(instance: dg.DagsterInstance, job: str = HOURLY) -> Iterator[PastRun]:
+    """Ended runs of a job, the newest first."""
+    cursor = None
+    while True:
+        filters = dg.RunsFilter(job_name=job, statuses=list(_ENDED))
+        records = instance.get_run_records(filters, limit=PAGE, cursor=cursor)
+        for record in records:
+            run = record.dagster_run
+            chosen = run.asset_selection
+            ended = pd.Timestamp(record.end_time or record.update_timestamp.timestamp(), unit="s", tz="UTC")
+            yield PastRun(
+                run.run_id,
+                ended,
+                run.status == dg.DagsterRunStatus.SUCCESS,
+                frozenset(_partitions(run.tags)),
+                frozenset(key.to_user_string() for key in chosen) if chosen else None,
+            )
+        if len(records) < PAGE:
+            return
+        cursor = records[-1].dagster_run.run_id
+
+
+def purge_runs(instance: dg.DagsterInstance, now: pd.Timestamp, *, budget_s: float = BUDGET_S) -> int:
+    """Delete superseded hourly runs, their events and their captured output; returns how many."""
+    started = time.monotonic()
+    done = 0
+    old = [run.run_id for run in past_runs(instance, PURGE) if now - run.ended > KEEP_PURGES]
+    for run_id in [*superseded(past_runs(instance), now), *old]:
+        if time.monotonic() - started > budget_s:
+            break
+        instance.delete_run(run_id)
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        done += 1
+    return done
+
+
+def purge_rows(engine: sa.Engine, now: pd.Timestamp) -> dict[str, int]:
+    """Delete rows that have been kept long enough; returns how many per table."""
+    deleted = {}
+    for name, kept in KEEP_ROWS.items():
+        table = tables.table(name)
+        stamp = table.c[tables.time_column(name) or "ts"]
+        with engine.begin() as connection:
+            deleted[name] = connection.execute(sa.delete(table).where(stamp < (now - kept).to_pydatetime())).rowcount
+    return deleted
+
+
+def log_size(engine: sa.Engine) -> dict[str, int]:
+    """Bytes of Dagster's own tables, largest first."""
+    query = sa.text(
+        "SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = 'dagster' AND c.relkind = 'r' ORDER BY 2 DESC"
+    )
+    with engine.connect() as connection:
+        return {str(name): int(size) for name, size in connection.execute(query)}
+
+
+@dg.op(description="Deletes superseded hourly runs and rows that are kept for a while only.")
+def forget(context: dg.OpExecutionContext, platform: dg.ResourceParam[Platform]) -> None:
+    """Both deletions, and what is left."""
+    runs = purge_runs(context.instance, platform.clock.system_now())
+    rows = purge_rows(platform.tables_engine, platform.clock.now())
+    context.log.info(f"{runs} superseded runs deleted; rows: {rows}")
+    sizes = log_size(platform.engine)
+    context.add_output_metadata({"runs_deleted": runs, "dagster_mb": round(sum(sizes.values()) / 1e6, 1), **rows})
+
+
+@dg.job(name=PURGE, executor_def=EXECUTOR, description="Keeps Dagster's event log and short-lived rows small.")
+def purge_job() -> None:
+    """One step."""
+    forget()
+
+
+@dg.schedule(
+    # Well after the hourly run of 03:01 has ended and before that of 04:01.
+    cron_schedule="31 3 * * *",
+    job=purge_job,
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a day, between two hourly runs.",
+)
+def purge_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Requests the purge; its key is the tick's own time."""
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+def _partitions(tags: Mapping[str, str]) -> Sequence[str]:
+    if RANGE_START_TAG in tags:
+        return keys_between(tags[RANGE_START_TAG], tags[RANGE_END_TAG])
+    return [tags["dagster/partition"]] if "dagster/partition" in tags else []
