@@ -1,8 +1,9 @@
 """When do two assets that usually move together stop doing so? One row per pair and hour, and an event per break.
 
 What belongs here: the order of the steps, rows and memory. What does not: which pairs there are
-(``asset_pairs.py``), the break rule (``break_rule.py``), the figures (``pair_statistics.py``, ``rank_correlation.py``, ``spread_reversion.py``), who leads
-(``leader.py``), what a message says (``correlation_messages.py``), the episode rules (``episodes.py``).
+(``asset_pairs.py``), the break rule (``break_rule.py``), the figures (``pair_statistics.py``,
+``rank_correlation.py``, ``spread_reversion.py``), who leads (``leader.py``), what a message says
+(``correlation_messages.py``), the episode rules (``episodes.py``).
 
 A break is idiosyncratic news, not a crash alarm: in crashes correlation does not fall. Nor does the spread
 reliably come back after one: each message carries the measured share (``break_evidence.py``).

@@ -1,8 +1,9 @@
 """Do the timeframes agree on the regime? One row per symbol and hour, and an event when they come to agree.
 
 What belongs here: the order of the steps, the memory between hours, rows, states and events. What does not: bars
-and scores (``timeframe_bars.py``), heat (``market_heat.py``), labels and dead-band (``regime_labels.py``), votes
-(``regime_votes.py``), what a message says (``regime_messages.py``), the episode rules (``episodes.py``).
+and scores (``timeframe_bars.py``), heat (``market_heat.py``), labels (``regime_labels.py``), the dead-band
+(``regime_deadband.py``), votes (``regime_votes.py``), what a message says (``regime_messages.py``), the episode rules
+(``episodes.py``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +28,8 @@ from regimes_dagster.features.hourly_grid import (
     whole_numbers,
 )
 from regimes_dagster.features.market_heat import HEAT_H, market_heat, volume_ratio
-from regimes_dagster.features.regime_labels import (
-    ALARMING,
-    DeadBand,
-    Taxonomy,
-    apply_deadband,
-    latches_from,
-    taxonomy,
-    unlatched,
-)
+from regimes_dagster.features.regime_deadband import DeadBand, apply_deadband, latches_from, unlatched
+from regimes_dagster.features.regime_labels import ALARMING, Taxonomy, taxonomy
 from regimes_dagster.features.regime_labels import classify_regime as classify_regime
 from regimes_dagster.features.regime_labels import classify_regime_simple as classify_regime_simple
 from regimes_dagster.features.regime_messages import EVENT_TYPE, FEATURE, WARNING_LEVEL, Snapshot, confirmation_message

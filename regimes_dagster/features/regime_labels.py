@@ -1,13 +1,13 @@
 """What a trend score, a volatility score and heat are called, and what each label stands for.
 
-What belongs here: the table of labels, the classifier, a user's own classifier in its place, and the dead-band
-that keeps a label from flickering. What does not: the scores (``timeframe_bars.py``) and how timeframes are
-weighed against each other (``regime_votes.py``).
+What belongs here: the table of labels, the classifier, and a user's own classifier in its place. What does not: the
+scores (``timeframe_bars.py``), the memory that keeps a label from flickering (``regime_deadband.py``) and how
+timeframes are weighed against each other (``regime_votes.py``).
 """
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,8 @@ LABELS: tuple[Label, ...] = (
 ALARMING = frozenset({"SUPER_HOT", "CAPITULATION"})
 
 HOT, HOT_PRICE = 0.8, 1.5
-STRONG, STRONG_LEAVE = 1.0, 0.75
-MILD, MILD_LEAVE = 0.5, 0.25
-WILD, WILD_LEAVE = 1.5, 1.0
+STRONG, MILD, WILD = 1.0, 0.5, 1.5
 PANIC_PRICE, CALM = -1.5, -1.0
-#: How far beyond a threshold a held score is put, so that any classifier sees it still crossed.
-_BEYOND = 1e-9
 
 
 def normal_cdf(x: Floats) -> Floats:
@@ -239,73 +235,3 @@ def load_classifier(path: str) -> Classifier:
         raise ValueError(f"[multi_timeframe] classifier = {path!r}: {module_name} has no function {function_name}")
     classifier: Classifier = function
     return classifier
-
-
-# --- dead-band -------------------------------------------------------------------------------------------
-
-#: Latch -> (enter, leave), on price_z (+/-) or vol_z: entered above the first, left at or below the second.
-PRICE_LATCHES: tuple[tuple[int, float, float], ...] = (
-    (1, MILD, MILD_LEAVE), (1, STRONG, STRONG_LEAVE), (-1, MILD, MILD_LEAVE), (-1, STRONG, STRONG_LEAVE),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DeadBand:
-    """Scores as a label with memory sees them, and the memory after each hour.
-
-    Attributes
-    ----------
-    price_z, vol_z
-        float[K, T]: the scores, put just beyond a threshold that was crossed and not yet left.
-    latches
-        bool[5, K, T]: mild up, strong up, mild down, strong down, wild volatility.
-    """
-
-    price_z: Floats
-    vol_z: Floats
-    latches: Bools
-
-
-def apply_deadband(price_z: Floats, vol_z: Floats, before: Sequence[Sequence[bool]] | Bools) -> DeadBand:
-    """Hold a label until its score has clearly left: +/-1.0 is left at 0.75, +/-0.5 at 0.25, vol_z 1.5 at 1.0.
-
-    Parameters
-    ----------
-    price_z, vol_z
-        float[K, T]; where either is NaN the memory is lost.
-    before
-        bool[5, K], the latches before the first column.
-    """
-    start = np.asarray(before, dtype=bool)
-    lost = np.isnan(price_z) | np.isnan(vol_z)
-    latches = np.empty((5, *price_z.shape), dtype=bool)
-    for i, (sign, enter, leave) in enumerate(PRICE_LATCHES):
-        latches[i] = _latch(~lost & (sign * price_z > enter), lost | (sign * price_z <= leave), start[i])
-    latches[4] = _latch(~lost & (vol_z > WILD), lost | (vol_z <= WILD_LEAVE), start[4])
-    seen = price_z
-    for i, (sign, enter, _) in enumerate(PRICE_LATCHES):
-        seen = np.where(latches[i] & (sign * seen <= enter), sign * (enter + _BEYOND), seen)
-    wild = np.where(latches[4] & (vol_z <= WILD), WILD + _BEYOND, vol_z)
-    return DeadBand(seen, wild, latches)
-
-
-def _latch(on: Bools, off: Bools, before: Bools) -> Bools:
-    """True from a column where ``on`` holds until one where ``off`` holds; both never hold at once."""
-    column = np.arange(on.shape[1])
-    decided = np.maximum.accumulate(np.where(on | off, column, -1), axis=1)
-    at = np.take_along_axis(on, np.maximum(decided, 0), axis=1)
-    return np.where(decided >= 0, at, before[:, None])
-
-
-def unlatched(n_series: int) -> Bools:
-    """The memory of a label that has just begun."""
-    return np.zeros((5, n_series), dtype=bool)
-
-
-def latches_from(states: Sequence[Mapping[str, Any] | None], timeframe: str) -> Bools:
-    """The stored memory of one timeframe, one state per series."""
-    out = unlatched(len(states))
-    for k, state in enumerate(states):
-        if state is not None:
-            out[:, k] = state["deadband"].get(timeframe, [False] * 5)
-    return out

@@ -7,14 +7,13 @@ import types
 import numpy as np
 import pytest
 
+from regimes_dagster.features.regime_deadband import apply_deadband, unlatched
 from regimes_dagster.features.regime_labels import (
     LABELS,
-    apply_deadband,
     classify_regime,
     classify_regime_simple,
     load_classifier,
     taxonomy,
-    unlatched,
 )
 from regimes_dagster.parameters import MultiTimeframeParameters
 
