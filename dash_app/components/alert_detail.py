@@ -134,12 +134,13 @@ def _forms(context: Context, row: Row) -> list[Tree]:
 def chart(context: Context) -> Figure:
     """The figure that fired, two days before and one after, with the threshold in force."""
     colours, row = context.colours, chosen(context)
-    blank = theme.layout(colours, xaxis={"visible": False}, yaxis={"visible": False})
     if row is None or row["event_type"] not in AROUND:
-        return {"data": [], "layout": blank}
+        return theme.blank(colours, "")
     source, column, factor, suffix, names = AROUND[row["event_type"]]
     key = row["asset_pair"] or row["symbol"]
     rows, _ = history.series(context.reader, source, key, row["ts"] - BEFORE, row["ts"] + AFTER, {column: "last"})
+    if not rows:
+        return theme.blank(colours, "The hours around this alert are not stored any more")
     thresholds = (row["explain"] or {}).get("thresholds") or {}
     limits = [value for name in names if isinstance(value := thresholds.get(name), int | float)]
     if column == "funding_z_score":

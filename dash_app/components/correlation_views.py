@@ -122,6 +122,8 @@ def pair_chart(context: Context) -> Figure:
     """Correlation inside its usual band, break_z below with its limit."""
     colours = context.colours
     rows = pair_rows(context)
+    if not rows:
+        return theme.blank(colours)
     times = context.axis_times(rows)
 
     def line(name: str, key: str, **more: Any) -> dict[str, Any]:

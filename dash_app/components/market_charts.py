@@ -63,6 +63,8 @@ def price(context: Context) -> Figure:
     """Candles (hollow up, filled down), zones as bands, cascades as markers, funding below."""
     colours = context.colours
     rows, _ = candles(context)
+    if not rows:
+        return theme.blank(colours)
     times = context.axis_times(rows)
     shapes, notes = _zones(context, rows)
     data: list[dict[str, Any]] = [
@@ -181,6 +183,8 @@ def liquidations(context: Context) -> Figure:
     """Stacked longs and shorts in USD per hour, the limit in force, hours without coverage shaded."""
     colours = context.colours
     rows, width = sums(context)
+    if not rows:
+        return theme.blank(colours)
     middle = [context.local(row["ts"] - width / 2) for row in rows]
     hover = "%{customdata} %{fullData.name}<extra></extra>"
 

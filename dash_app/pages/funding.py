@@ -83,6 +83,8 @@ def _rows(context: Context) -> list[Row]:
 def _chart(context: Context) -> Figure:
     colours, settled = context.colours, _rows(context)
     limits = context.settings.funding
+    if not settled:
+        return theme.blank(colours)
     rows = funding.held(settled, context.window[1])
     for row in rows:
         sd = row["funding_volatility"]

@@ -33,6 +33,8 @@ def _rows(context: Context) -> tuple[list[Row], timedelta]:
 
 def _chart(context: Context) -> Figure:
     colours, (rows, width) = context.colours, _rows(context)
+    if not rows:
+        return theme.blank(colours)
     families = {-1: faded(colours["explosive"], 0.8), 0: faded(colours["soft"], 0.28), 1: faded(colours["stable"], 0.8)}
     confirm = context.settings.multi_timeframe.confirm_threshold
     shape, note = traces.limit(colours, 100 * confirm, colour="accent", text=f"confirmed above {100 * confirm:.0f} %")

@@ -36,6 +36,8 @@ def _rows(context: Context) -> tuple[list[Row], timedelta]:
 
 def _chart(context: Context) -> Figure:
     colours, (rows, width) = context.colours, _rows(context)
+    if not rows:
+        return theme.blank(colours)
     limits = context.settings.volatility
     scale = limits.threshold_scale.get(context.view.symbol, 1.0)
     top = max((row["volatility"] for row in rows if row["volatility"] is not None), default=0.0)

@@ -623,7 +623,7 @@ def fill(engine: sa.Engine, rows: Frames) -> None:
             for column in tables.table(name).columns:
                 if isinstance(column.type, sa.JSON):
                     own[column.name] = [
-                        None if isinstance(value, float) else json.dumps(value, default=str)
+                        None if isinstance(value, float) else json.dumps(value, default=str).replace("NaN", "null")
                         for value in own[column.name]
                     ]
             text = io.StringIO()
