@@ -4,7 +4,7 @@ What belongs here: sums and velocities per window, the limit in force (the guide
 trailing quantile), and the window that decides. What does not: sides, prices and episodes
 (``liquidation_cascade.py``).
 
-Formulas (t in hours, W a window; features.md section 1, decisions.md 3 and 15)
+Formulas (t in hours, W a window)
     tot_W(t)  = sum of liquidations in (t-W, t]; it counts only if the mean coverage is at least min_coverage
     vel_W(t)  = tot_W / W                                                              USD per hour
     hist_W(t) = { vel_W(s) : t-W-720 < s <= t-W }, only while the venue set was the one of now

@@ -5,13 +5,13 @@ What belongs here: which hours have enough liquidations, zones per side of the p
 (``liquidation_density.py``). A zone describes what happened; it is no forecast that a level will hold.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from regimes_dagster.features.liquidation_density import REACH, Peaks, density, find_peaks, silverman_bandwidth
+from regimes_dagster.features.liquidation_clusters import Cluster, dbscan_peaks
+from regimes_dagster.features.liquidation_density import Peaks, density, find_peaks, silverman_bandwidth
 from regimes_dagster.features.liquidation_entries import Entries, gather
 from regimes_dagster.features.liquidation_venues import SCALE_RANGE, floor_scale
 from regimes_dagster.features.market_rows import Bools, Floats, Ints, MarketRows, text_rows
@@ -25,10 +25,6 @@ MIN_BUSY_HOURS = 24
 MIN_USD = 250_000.0
 
 ZONES_PER_SIDE = 5
-
-#: DBSCAN: neighbourhood in 24 h volatilities, and the share of all weight that makes a core point.
-DBSCAN_EPS = 0.15
-DBSCAN_CORE_SHARE = 0.03
 
 #: A volatility below this (0.1 basis points a day) is a frozen price: distances in it mean nothing.
 MIN_SIGMA = 1e-5
@@ -126,7 +122,7 @@ def find_zones(
     scale: Floats,
 ) -> SupportZones:
     """``identify_liquidation_support_zones`` with the volatility and the scale already known, [K, T]."""
-    cluster = _dbscan_peaks() if params.zone_method == "dbscan" else None
+    cluster = dbscan_peaks() if params.zone_method == "dbscan" else None
     places = MarketRows.of(market, MARKET_COLUMNS)
     entries = gather(places, market, liquidations, liquidation_events, params.zone_half_life_h)
     rows = places.rows_within(window)
@@ -186,9 +182,6 @@ def _batches(todo: Ints, size: Ints) -> list[Ints]:
     if first < len(todo):
         batches.append(todo[first:])
     return batches
-
-
-Cluster = Callable[[Ints, int, Floats, Floats], Peaks]
 
 
 class _Batch:
@@ -328,32 +321,3 @@ def _rows(parts: list[pd.DataFrame], places: MarketRows, config_hash: str) -> pd
             "config_hash": text_rows(np.zeros(len(raw), dtype=np.int8), [config_hash]),
         }
     )
-
-
-def _dbscan_peaks() -> Cluster:
-    """Clusters by DBSCAN: edges are the outermost prices, the centre is their weighted mean."""
-    try:
-        from sklearn.cluster import DBSCAN
-    except ImportError as error:
-        raise ImportError(
-            'zone_method = "dbscan" needs scikit-learn: pip install scikit-learn, or set zone_method = "kde"'
-        ) from error
-
-    def cluster(row: Ints, n_rows: int, x: Floats, weight: Floats) -> Peaks:
-        found: list[tuple[int, float, float, float]] = []
-        for r in range(n_rows):
-            mine = (row == r) & (np.abs(x) <= REACH)
-            if not mine.any():
-                continue
-            points, mass = x[mine], weight[mine]
-            # min_samples must be a whole number, so the weights are scaled instead.
-            core = 1_000_000
-            scaled = mass / (DBSCAN_CORE_SHARE * mass.sum()) * core
-            labels = DBSCAN(eps=DBSCAN_EPS, min_samples=core).fit(points[:, None], sample_weight=scaled).labels_
-            groups = [labels == label for label in range(labels.max() + 1)]
-            spans = [(points[g].min(), float(np.average(points[g], weights=mass[g])), points[g].max()) for g in groups]
-            found.extend((r, *span) for span in sorted(spans))
-        columns = np.array(found, dtype=np.float64).reshape(-1, 4)
-        return Peaks(columns[:, 0].astype(np.int64), columns[:, 1], columns[:, 2], columns[:, 3])
-
-    return cluster

@@ -90,7 +90,7 @@ def test_a_known_crash_opens_an_alert(cascades: FeatureResult, symbol: str, firs
 
 
 def test_the_worst_hour_of_a_crash_is_not_silent_in_a_cooldown(cascades: FeatureResult) -> None:
-    """BTC opened at 1.40 on 2024-07-04 14:00; ten hours later 3.84 must escalate (decision 14)."""
+    """BTC opened at 1.40 on 2024-07-04 14:00; ten hours later 3.84 must escalate."""
     events = cascades.events.query("symbol == 'BTC/USDT'")
     near = events[(events["ts"] > utc("2024-07-04 20:00")) & (events["ts"] <= utc("2024-07-05 12:00"))]
     escalated = near[near["phase"] == "ESCALATE"]

@@ -1,4 +1,4 @@
-"""Size and power of the cascade and funding rules on synthetic truth (validity tests 18 and 19)."""
+"""Size and power of the cascade and funding rules on synthetic truth."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from tests.unit.features.derivatives_market import Raw, funding_market, liquidat
 
 #: Few markets by default, the specified 200 on demand.
 MARKETS = [25, pytest.param(200, marks=pytest.mark.slow)]
-#: Row 17 of the validity tests: alerts per 30 days over three symbols, here per symbol.
+#: The alert budget: alerts per 30 days over three symbols, here per symbol.
 CASCADE_NOMINAL = 8 / 3
 FUNDING_WARNING_NOMINAL = 8 / 3
 FUNDING_CRITICAL_NOMINAL = 4.5 / 3
