@@ -170,3 +170,9 @@ def test_a_return_across_a_change_of_venue_is_unknown() -> None:
     grid = to_grid(frame, ("close",), symbols=("BTC/USDT",), last=frame["ts"].iloc[-1])
     returns = log_returns(grid.values["close"], grid.venue)
     assert np.flatnonzero(np.isnan(returns[0])).tolist() == [0, 20]
+
+
+def test_the_ewma_is_cut_after_six_half_lives() -> None:
+    half_life = math.log(0.5) / math.log(1 - 2 / 17)
+    assert ewma_bars(8) == math.ceil(6 * half_life) == 34
+    assert (1 - 2 / 17) ** 34 < 0.5**6
