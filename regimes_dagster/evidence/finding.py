@@ -1,0 +1,162 @@
+"""What a validity test says: figures with intervals, and the charts that show them.
+
+What belongs here: the value types that every test returns, the wording of too little data, and their rows of
+``signal_evidence``. What does not: any statistic, and how a chart is drawn (``reports/charts.py``).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from regimes_dagster.evidence.block_bootstrap import Interval
+from regimes_dagster.evidence.multiple_testing import holm
+from regimes_dagster.partitions import Window
+from regimes_dagster.reports.charts import Chart
+
+#: All symbols together.
+ALL = "ALL"
+
+#: Level of a claim after Holm's correction.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured figure.
+
+    Attributes
+    ----------
+    symbol
+        Symbol, pair or ``ALL``.
+    metric
+        Name of the figure; with test and symbol unique.
+    value, low, high
+        Measured value and ends of its 95 % interval; NaN where unknown.
+    baseline
+        What the figure would be without the signal; NaN without one.
+    target
+        What is asked of it, in words; None where it is only reported.
+    holds
+        Whether it holds; None where it is only reported, or too little data say either.
+    n
+        Observations.
+    note
+        Explanation for people.
+    p
+        p-value, where there is a test; corrected together with all others by ``correct``.
+    claim
+        The correction decides ``holds``: the effect exists if the corrected p-value is below 5 % and the value lies on
+        the claimed side of the baseline (1 above, -1 below).
+    """
+
+    symbol: str
+    metric: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    baseline: float = math.nan
+    target: str | None = None
+    holds: bool | None = None
+    n: int | None = None
+    note: str | None = None
+    p: float | None = None
+    claim: int = 0
+
+    @classmethod
+    def of(cls, symbol: str, metric: str, interval: Interval, n: int, **more: object) -> "Finding":
+        """A finding from a value with its interval."""
+        return cls(symbol, metric, interval.value, interval.low, interval.high, n=n, **more)  # type: ignore[arg-type]
+
+    def unless_few(self, needed: int) -> "Finding":
+        """The same, but undecided where fewer than ``needed`` observations stand behind it."""
+        if self.n is None or self.n >= needed:
+            return self
+        note = f"too little data to decide: {self.n} observations, {needed} needed"
+        return replace(self, holds=None, claim=0, note=note if self.note is None else f"{self.note}; {note}")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One validity test: what it asks, what was measured, and charts of it."""
+
+    name: str
+    title: str
+    question: str
+    findings: Sequence[Finding]
+    charts: Sequence[Chart] = field(default_factory=tuple)
+
+    __test__ = False  # no test of pytest's
+
+
+def nothing_to_measure(name: str, title: str, question: str, why: str) -> Test:
+    """A test whose data are missing: one undecided finding that says why."""
+    return Test(name, title, question, [Finding(ALL, "observations", math.nan, n=0, note=f"not measured: {why}")])
+
+
+def correct(tests: Sequence[Test]) -> list[Test]:
+    """Holm's correction over every p-value of all tests; claims are decided by it."""
+    p_values = [finding.p for test in tests for finding in test.findings if _has_p(finding)]
+    corrected = iter(holm([p for p in p_values if p is not None]))
+    return [
+        replace(test, findings=[_decided(f, next(corrected)) if _has_p(f) else f for f in test.findings])
+        for test in tests
+    ]
+
+
+def _has_p(finding: Finding) -> bool:
+    return finding.p is not None and math.isfinite(finding.p)
+
+
+def _decided(finding: Finding, corrected: float) -> Finding:
+    text = f"p = {_p_text(finding.p)}, after Holm's correction {_p_text(corrected)}"
+    note = text if finding.note is None else f"{finding.note}; {text}"
+    if not finding.claim:
+        return replace(finding, note=note)
+    baseline = 0.0 if math.isnan(finding.baseline) else finding.baseline
+    return replace(finding, note=note, holds=corrected < ALPHA and (finding.value - baseline) * finding.claim > 0)
+
+
+def _p_text(p: float | None) -> str:
+    assert p is not None
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}".replace("e-0", "e-")
+
+
+def evidence_rows(tests: Iterable[Test], period: Window, config_hash: str) -> pd.DataFrame:
+    """Rows of ``signal_evidence``, sorted by key."""
+    rows = [
+        {
+            "test": test.name,
+            "symbol": finding.symbol,
+            "metric": finding.metric,
+            "period_start": period.start,
+            "period_end": period.end,
+            "value": _finite(finding.value),
+            "ci_low": _finite(finding.low),
+            "ci_high": _finite(finding.high),
+            "baseline": _finite(finding.baseline),
+            "target": finding.target,
+            "holds": finding.holds,
+            "n": finding.n,
+            "note": finding.note,
+            "config_hash": config_hash,
+        }
+        for test in tests
+        for finding in test.findings
+    ]
+    frame = pd.DataFrame(rows)
+    types: Any = {
+        "holds": "boolean",
+        "n": "Int64",
+        "value": float,
+        "ci_low": float,
+        "ci_high": float,
+        "baseline": float,
+    }
+    return frame.astype(types).sort_values(["test", "symbol", "metric"], kind="stable").reset_index(drop=True)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
