@@ -161,9 +161,7 @@ def compare(engine: sa.Engine, schema: str, window: Window) -> list[Difference]:
     """Row-by-row difference of the scratch schema against ``public`` over the window."""
     stored, lived = Warehouse(engine), Warehouse(engine, schema)
     found = [
-        _difference(
-            name, primary_key(TABLES[name]), stored.read(name, window=window), lived.read(name, window=window)
-        )
+        _difference(name, primary_key(TABLES[name]), stored.read(name, window=window), lived.read(name, window=window))
         for name in DERIVED
     ]
     columns = list(ALERT_COLUMNS)

@@ -20,7 +20,9 @@ from regimes_dagster.assets.run import run_window
 from regimes_dagster.features import (
     correlation_engine,
     funding_anomaly,
+    funding_rule,
     liquidation_cascade,
+    liquidation_rule,
     multi_timeframe,
     price_yardstick,
     volatility_regime,
@@ -72,10 +74,10 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
         window, state = _resume(context, platform, params)
         since = _since(state, liquidation_cascade.lookback(params))
         return liquidation_cascade.compute_liquidation_metrics(
-            market_metrics.read(_columns(liquidation_cascade.MARKET_COLUMNS), since=since),
+            market_metrics.read(_columns(liquidation_rule.MARKET_COLUMNS), since=since),
             params,
             window=window,
-            liquidations=_listed(liquidations.read(LIQUIDATION_COLUMNS, since=since), platform),
+            liquidations=liquidations.read(LIQUIDATION_COLUMNS, since=since, where=_listed(platform)),
             perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
             state=state,
             zones=False,
@@ -96,12 +98,12 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
             market_metrics.read(_columns(price_yardstick.MARKET_COLUMNS), back=back),
             params,
             window=window,
-            liquidations=_listed(liquidations.read(LIQUIDATION_COLUMNS, back=back), platform),
+            liquidations=liquidations.read(LIQUIDATION_COLUMNS, back=back, where=_listed(platform)),
             liquidation_events=platform.warehouse.read(
                 "liquidation_events",
                 window=Window(window.start - back, window.end),
                 symbols=platform.settings.symbols,
-                where={"venue": platform.settings.sources.liquidations},
+                where=_listed(platform),
             ),
             perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
         )
@@ -120,10 +122,10 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
         window, state = _resume(context, platform, params)
         since = _since(state, funding_anomaly.lookback(params))
         return funding_anomaly.compute_funding_metrics(
-            market_metrics.read(_columns(funding_anomaly.MARKET_COLUMNS), since=since),
+            market_metrics.read(_columns(funding_rule.MARKET_COLUMNS), since=since),
             params,
             window=window,
-            funding_rates=funding_rates.read(since=since),
+            funding_rates=funding_rates.read(since=since, where={"venue": platform.settings.sources.funding}),
             funding_predictions=platform.warehouse.read("funding_predictions", symbols=platform.settings.symbols),
             state=state,
         )
@@ -204,6 +206,6 @@ def _bars_of_every_venue(platform: Platform, since: pd.Timestamp | None, end: pd
     )
 
 
-def _listed(rows: pd.DataFrame, platform: Platform) -> pd.DataFrame:
-    """Liquidations of the venues that ``market_metrics`` sums."""
-    return rows[rows["venue"].isin(platform.settings.sources.liquidations)].reset_index(drop=True)
+def _listed(platform: Platform) -> dict[str, tuple[str, ...]]:
+    """The liquidation venues that ``market_metrics`` sums."""
+    return {"venue": platform.settings.sources.liquidations}

@@ -153,9 +153,7 @@ def backfill(first: date, last: date | None, symbols: str, refetch: bool) -> Non
     months = keys_between(first, last)
     click.echo(f"{len(months)} months, {months[0][:7]} to {months[-1][:7]}, {', '.join(settings.symbols)}")
     with dagster_instance(settings) as instance:
-        outcome = run_months(
-            build_defs(settings, platform), instance, first, last, tags=tags, progress=_say_progress
-        )
+        outcome = run_months(build_defs(settings, platform), instance, first, last, tags=tags, progress=_say_progress)
     for check in outcome.failed_checks:
         click.secho(f"  incomplete  {check}", fg="yellow")
     if not outcome.success:
