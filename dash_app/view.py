@@ -146,8 +146,8 @@ def parse(
             end=end,
             event=choose("event", events, ""),
             severity=choose("severity", SEVERITIES, ""),
-            search=given.get("q", "")[:80],
-            alert=given.get("alert", "")[:80],
+            search=_plain(given.get("q", "")),
+            alert=_plain(given.get("alert", "")),
             tz=choose("tz", ZONES, "utc"),
             theme=choose("theme", THEMES, ""),
         ),
@@ -166,3 +166,7 @@ def _moment(given: dict[str, str], name: str, notes: list[str]) -> datetime | No
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC) if 2000 < moment.year < 2200 else None
+
+
+def _plain(text: str) -> str:
+    return "".join(letter for letter in text[:80] if letter.isprintable())

@@ -23,6 +23,7 @@ def router(reader: Reader) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["actions"], responses={status: what for status, what in ERRORS.items() if status in (422, 503)})
     more: dict[int | str, dict[str, Any]] = {
         202: {"model": contracts.ActionAccepted},
+        400: {"description": "The body is no JSON", **_PROBLEM},
         403: {"description": "Read access only, or a cross-origin request", **_PROBLEM},
         429: {"description": "Too many requests; see Retry-After", **_PROBLEM},
     }

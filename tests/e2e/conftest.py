@@ -187,6 +187,18 @@ def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
         context.close()
 
 
+def eventually(page: Page, locator: str, script: str, wanted: object, seconds: float = 12.0) -> None:
+    """Wait until a script on the first match gives the wanted value (the page's policy forbids evaluated text, so
+    Playwright's own waiting for a function cannot be used)."""
+    seen = None
+    for _ in range(int(seconds * 10)):
+        seen = page.locator(locator).first.evaluate(script)
+        if seen == wanted:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{locator}: {seen!r} instead of {wanted!r}")
+
+
 def settled(page: Page) -> None:
     """Wait until every place has its first content and every chart is drawn."""
     expect(page.locator(".panel").first).to_be_visible()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from playwright.sync_api import expect
 
 from dash_app import wording
-from tests.e2e.conftest import settled
+from tests.e2e.conftest import eventually, settled
 
 pytestmark = pytest.mark.browser
 
@@ -43,9 +43,7 @@ def test_symbol_and_range_are_in_the_address_and_survive_a_reload(served, watch,
     close = rows["market_metrics"].query("symbol == 'SOL/USDT'")["close"].iloc[-1]
     for _ in range(2):
         expect(page.locator("#price-text")).to_contain_text(wording.price(close))
-        plot = page.locator("#price-chart .js-plotly-plot")
-        expect(plot.locator("g.boxlayer, g.candlesticklayer, .cartesianlayer").first).to_be_attached()
-        assert plot.evaluate("plot => plot.data[0].close.length") == 168
+        eventually(page, "#price-chart .js-plotly-plot", "plot => plot.data[0].close.length", 168)
         page.reload()
         settled(page)
 

@@ -14,7 +14,7 @@ from dash_app.server import running
 from regimes_dagster import database, migrations
 from regimes_dagster.embedded import EmbeddedServer
 from tests.e2e import market
-from tests.e2e.conftest import SYMBOLS, newest_hour, settings_for, settled
+from tests.e2e.conftest import SYMBOLS, eventually, newest_hour, settings_for, settled
 
 pytestmark = pytest.mark.browser
 
@@ -115,7 +115,7 @@ def test_the_database_goes_away_and_comes_back_while_the_page_is_open(watch):
             server.start()
             expect(page.locator("#header-banner")).not_to_contain_text("does not answer", timeout=30_000)
             expect(page.locator("[data-panel=price] .problem")).to_have_text("", timeout=20_000)
-            assert page.locator("#price-chart .js-plotly-plot").evaluate("plot => plot.data[0].close.length") == 168
+            eventually(page, "#price-chart .js-plotly-plot", "plot => plot.data[0].close.length", 168)
             assert page.request.get(f"{address}/readyz").status == 200
         engine.dispose()
     finally:
