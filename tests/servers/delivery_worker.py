@@ -1,6 +1,6 @@
 """A process that does nothing but delivery ticks, to be killed: ``python -m tests.servers.delivery_worker``.
 
-Environment: ``WORKER_DB_URL``, and ``REGIMES_CONFIG`` naming the settings. It prints ``ready`` before the first tick.
+Environment: ``WORKER_DB_URL``, and ``REGIMES_CONFIG`` naming the settings; ``WORKER_PAUSE_S`` seconds lie between ticks. It prints ``ready`` before the first tick.
 """
 
 import os
@@ -21,7 +21,7 @@ def main() -> None:
     sys.stdout.flush()
     while True:
         tick(engine, settings, system_now(), parts=Engine())
-        time.sleep(0.05)
+        time.sleep(float(os.environ.get("WORKER_PAUSE_S", "0.05")))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class FundingMarket:
         self.interval_hours = interval_hours
         #: From this moment on, another interval.
         self.changes: list[tuple[int, int]] = []
-        self.listed_ms = 0
+        self.listed_ms = 1_600_000_000_000 // HOUR_MS * HOUR_MS
         self.missing: set[int] = set()
 
     def stamps(self, first: int, last: int) -> list[int]:

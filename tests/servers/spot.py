@@ -26,7 +26,8 @@ class SpotMarket:
         self.listed_ms = dict.fromkeys(symbols, 0)
         self.closed_ms: dict[str, int] = {}
         self.gaps: dict[str, Collection[int]] = {}
-        self.revised: dict[int, float] = {}
+        #: A bar younger than this shows a tenth less volume than it will have in the end.
+        self.revised_for_ms = 0
 
     def opens(self, native: str, first: int, last: int) -> list[int]:
         """Open times of the bars the venue has, the running one included."""
@@ -40,7 +41,7 @@ class SpotMarket:
         opened, high, low, close, volume, quote = bar(self.symbols[native], open_ms)
         if open_ms + HOUR_MS > self.now_ms:
             return opened, high, low, (opened + close) / 2, volume / 2, quote / 2
-        factor = self.revised.get(open_ms, 1.0)
+        factor = 0.9 if open_ms + HOUR_MS > self.now_ms - self.revised_for_ms else 1.0
         return opened, high, low, close, volume * factor, quote * factor
 
 
