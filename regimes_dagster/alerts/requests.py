@@ -206,7 +206,7 @@ def event_type(name: str | None) -> str | None:
     full = EVENT_ALIASES.get(name, name)
     known = (*EVENT_TYPES, *OPERATIONAL_EVENT_TYPES)
     if full not in known:
-        close = nearest(name, known)
+        close = nearest(name, (*known, *EVENT_ALIASES))
         raise RequestError(
             f"{name!r} is not an event.{f' Did you mean {close}?' if close else ''} Events: {', '.join(known)}"
         )

@@ -1,6 +1,7 @@
 """A process that does nothing but delivery ticks, to be killed: ``python -m tests.servers.delivery_worker``.
 
-Environment: ``WORKER_DB_URL``, and ``REGIMES_CONFIG`` naming the settings; ``WORKER_PAUSE_S`` seconds lie between ticks. It prints ``ready`` before the first tick.
+Environment: ``WORKER_DB_URL``; ``REGIMES_CONFIG`` naming the settings; ``WORKER_PAUSE_S`` seconds between the starts
+of ticks. It prints ``ready`` before the first tick.
 """
 
 import os
@@ -19,9 +20,11 @@ def main() -> None:
     settings = load_settings()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    pause = float(os.environ.get("WORKER_PAUSE_S", "0.05"))
     while True:
+        started = time.monotonic()
         tick(engine, settings, system_now(), parts=Engine())
-        time.sleep(float(os.environ.get("WORKER_PAUSE_S", "0.05")))
+        time.sleep(max(0.05, pause - (time.monotonic() - started)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import contextlib
 import json
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """One request as it arrived: the exact body bytes, headers in lower case, and the order of arrival."""
+    """One request as it arrived: the exact body bytes, headers in lower case, order and (monotonic) time of arrival."""
 
     path: str
     headers: dict[str, str]
     body: bytes
     number: int
+    at: float = 0.0
 
     @property
     def json(self) -> Any:
@@ -169,12 +171,12 @@ class Receiver:
                     name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)
                 }
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                request = Received(first.split(" ")[1], headers, body, len(self.requests))
+                request = Received(first.split(" ")[1], headers, body, len(self.requests), time.monotonic())
                 self.requests.append(request)
                 await self.manner(self, request, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, asyncio.CancelledError):
                 await writer.wait_closed()

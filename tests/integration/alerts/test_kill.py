@@ -1,6 +1,6 @@
 """kill -9 at random points: at least once everywhere, exactly once on record, few doubles.
 
-The seed of every run is printed; ``REGIMES_KILL_SEED=1234`` repeats one.
+The seed of every run is printed; ``KILL_SEED=1234`` repeats one.
 """
 
 import os
@@ -45,7 +45,7 @@ def start(outbox, settings) -> subprocess.Popen[str]:
     ],
 )
 def test_killed_at_random_points_every_endpoint_gets_every_alert(outbox, settings_for, alerts, kills, workers) -> None:
-    seed = int(os.environ.get("REGIMES_KILL_SEED", random.SystemRandom().randrange(10**6)))
+    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed}")
     chance = random.Random(seed)
     receivers = [Receiver(slow(0.004 * (n + 1))) for n in range(3)]

@@ -147,10 +147,8 @@ def test_a_backfill_of_two_years_that_ends_more_than_six_hours_ago_posts_nothing
     settings = settings_for(HOOK)
     end = NOW.floor("h") - timedelta(hours=7)
     start = end - timedelta(days=730)
-    platform.events(
-        *(event(f"e{n:04}", "OPEN", start + timedelta(hours=12 * n)) for n in range(1, 1460)),
-        event("last", "OPEN", end),
-    )
+    every_half_day = [event(f"e{n:04}", "OPEN", start + timedelta(hours=12 * n)) for n in range(1, 1460)]
+    platform.events(*every_half_day, event("last", "OPEN", end))
     platform.active(end, "last")
     summary = platform.record(settings, window=Window(start, end))
     assert summary.recorded == 1460
