@@ -48,18 +48,15 @@ def collect(venues: tuple[str, ...]) -> None:
 
 
 def _streams(settings: Settings, venues: tuple[str, ...]) -> "list[Stream]":
-    from regimes_dagster import database, migrations
     from regimes_dagster.clock import system_now
+    from regimes_dagster.instance import open_engine
     from regimes_dagster.sources.collector import Recorder
     from regimes_dagster.sources.collector_stream import Stream
     from regimes_dagster.sources.collector_venues import LIVE_VENUES
     from regimes_dagster.sources.instruments import perpetual
     from regimes_dagster.storage import Warehouse
 
-    given = settings.db_url.get_secret_value() if settings.db_url else None
-    engine = database.make_engine(database.find_url(given, environment={"REGIMES_HOME": str(settings.home)}))
-    migrations.upgrade(engine)
-    warehouse = Warehouse(engine)
+    warehouse = Warehouse(open_engine(settings))
     streams = []
     for name in venues:
         live = LIVE_VENUES[name]

@@ -7,6 +7,7 @@ does not: what is asked (one file per venue family) and which error it was (``cl
 ccxt is imported inside functions: it costs 76 MiB and 0.4 s in every process that imports it.
 """
 
+import email.utils
 import json
 import threading
 import time
@@ -59,10 +60,15 @@ class Client:
         Passed to the ccxt constructor as they stand, over the corrections of this module.
     sleep
         Waits; tests inject their own.
+    tries
+        How often a question is asked at most.
     """
 
-    def __init__(self, venue: str, options: Mapping[str, Any] | None = None, *, sleep: Sleep = time.sleep) -> None:
+    def __init__(
+        self, venue: str, options: Mapping[str, Any] | None = None, *, sleep: Sleep = time.sleep, tries: int = TRIES
+    ) -> None:
         self.venue = venue
+        self.tries = tries
         self.requests = 0
         self._options = dict(options or {})
         self._sleep = sleep
@@ -83,6 +89,15 @@ class Client:
             if self._exchange is None:
                 self._exchange = self._build()
             return self._exchange
+
+    @property
+    def answered_at(self) -> pd.Timestamp | None:
+        """The venue's clock in its last answer (``Date`` header, whole seconds); None if it does not say."""
+        text = self._last.headers.get("Date") if self._last is not None else None
+        try:
+            return None if text is None else pd.Timestamp(email.utils.parsedate_to_datetime(text)).tz_convert("UTC")
+        except (TypeError, ValueError):
+            return None
 
     def has(self, capability: str) -> bool:
         """Whether the venue itself offers a ccxt capability; inherited methods exist even where it does not."""
@@ -152,7 +167,7 @@ class Client:
         from ccxt.base.errors import BaseError
 
         bad = 0
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, self.tries + 1):
             self._last = None
             try:
                 answer = call()
@@ -172,7 +187,7 @@ class Client:
                 error.__cause__ = None if error is problem else problem
             bad += isinstance(error, BadResponse)
             pause = error.retry_after if isinstance(error, RateLimited) else 2.0 ** (attempt - 1)
-            if not error.retryable or attempt == TRIES or bad >= _BAD_RESPONSE_TRIES or pause > LONGEST_PAUSE:
+            if not error.retryable or attempt == self.tries or bad >= _BAD_RESPONSE_TRIES or pause > LONGEST_PAUSE:
                 raise error
             self._sleep(pause)
         raise AssertionError("unreachable: the loop returns or raises")

@@ -19,7 +19,7 @@ from regimes_dagster.sources.frames import joined
 from regimes_dagster.sources.protocol import MAIN_TABLE, Batch, Kind, Outage, Source, SourceError
 from regimes_dagster.sources.status import StatusBoard
 from regimes_dagster.sources.validate import validate_batch
-from regimes_dagster.storage import Scope
+from regimes_dagster.storage import Scope, Write
 
 #: Called with (steps done, steps in all, what is being done).
 Progress = Callable[[int, int, str], None]
@@ -145,6 +145,19 @@ def combine(kind: Kind, steps: Sequence[Ingested]) -> Ingested:
         requests=sum(step.requests for step in steps),
         notes=tuple(dict.fromkeys(note for step in steps for note in step.notes)),
     )
+
+
+def writes(step: Ingested) -> list[Write]:
+    """What has to be written because of a step, in one transaction.
+
+    A table without scopes is only added to; an empty frame with scopes still has to be written, because it deletes
+    what the venue no longer has.
+    """
+    return [
+        *(Write(table, frame, step.scopes.get(table, ())) for table, frame in step.rows.items()),
+        Write("source_coverage", step.coverage, step.scopes.get("source_coverage", ())),
+        Write("source_status", step.statuses),
+    ]
 
 
 class _Run:

@@ -19,7 +19,7 @@ from regimes_dagster.sources import (
 )
 from regimes_dagster.sources.archive import ArchiveSource
 from regimes_dagster.sources.archive_store import ArchiveStore
-from regimes_dagster.sources.ccxt_client import Sleep, client_for
+from regimes_dagster.sources.ccxt_client import Client, Sleep, client_for
 from regimes_dagster.sources.ccxt_funding import FUNDING_VENUES, FundingSource
 from regimes_dagster.sources.ccxt_liquidations import LiquidationSource, LiquidationVenue
 from regimes_dagster.sources.ccxt_spot import SPOT_VENUES, SpotSource
@@ -76,14 +76,25 @@ def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source
         return SimulatedSource(simulated.seed, utc(start), gaps=simulated.gaps)
     if name == "archive":
         return ArchiveSource(ArchiveStore(str(settings.sources.archive.base_url), settings.archive_cache, sleep=sleep))
-    options = settings.sources.ccxt_options(name)
-    if kind == "ohlcv" and name in SPOT_VENUES:
-        return SpotSource(client_for(name, options, sleep=sleep))
-    if kind == "funding" and name in FUNDING_VENUES:
-        return FundingSource(client_for(name, options, sleep=sleep))
-    if kind == "liquidations" and name in _LIQUIDATION_VENUES:
-        days = settings.sources.liquidation_backfill_days
-        return LiquidationSource(
-            client_for(name, options, sleep=sleep), _LIQUIDATION_VENUES[name](), backfill_days=days
-        )
-    return NotServed(name, f"it does not serve {kind} here; take it out of [sources] {kind} or run `regimes probe`")
+    if name not in venues_of(kind):
+        return NotServed(name, f"it does not serve {kind} here; take it out of [sources] {kind} or run `regimes probe`")
+    client = client_for(name, settings.sources.ccxt_options(name), sleep=sleep)
+    return venue_source(kind, client, backfill_days=settings.sources.liquidation_backfill_days)
+
+
+def venues_of(kind: Kind) -> tuple[str, ...]:
+    """Venues that serve a kind, in the default order; those that only stream are at the end."""
+    if kind == "ohlcv":
+        return tuple(SPOT_VENUES)
+    if kind == "funding":
+        return tuple(FUNDING_VENUES)
+    return (*_LIQUIDATION_VENUES, *COLLECTED)
+
+
+def venue_source(kind: Kind, client: Client, *, backfill_days: int = 14) -> Source:
+    """The source that asks ``client``'s venue for ``kind``; the venue must be one of ``venues_of(kind)``."""
+    if kind == "ohlcv":
+        return SpotSource(client)
+    if kind == "funding":
+        return FundingSource(client)
+    return LiquidationSource(client, _LIQUIDATION_VENUES[client.venue](), backfill_days=backfill_days)

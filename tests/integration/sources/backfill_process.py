@@ -3,11 +3,10 @@
 import sys
 
 from regimes_dagster import database
-from regimes_dagster.assets.raw import _writes
 from regimes_dagster.partitions import Window, utc
 from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.ccxt_spot import SpotSource
-from regimes_dagster.sources.ingest import stream
+from regimes_dagster.sources.ingest import stream, writes
 from regimes_dagster.storage import Warehouse
 
 
@@ -21,7 +20,7 @@ def main() -> None:
         coverage=warehouse.read("source_coverage", where={"kind": "ohlcv"}),
     )  # fmt: skip
     for step in steps:
-        warehouse.write(_writes(step))
+        warehouse.write(writes(step))
 
 
 if __name__ == "__main__":

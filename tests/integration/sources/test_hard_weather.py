@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from regimes_dagster.assets.raw import _batches, _writes
+from regimes_dagster.assets.raw import _batches
 from regimes_dagster.partitions import HOUR, Window, keys_touched, keys_window, utc
 from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.ccxt_funding import FundingSource
 from regimes_dagster.sources.ccxt_liquidations import LiquidationSource
 from regimes_dagster.sources.ccxt_spot import SpotSource
 from regimes_dagster.sources.frames import milliseconds
-from regimes_dagster.sources.ingest import stream
+from regimes_dagster.sources.ingest import stream, writes
 from regimes_dagster.sources.liquidations_deribit import VENUE as DERIBIT
 from regimes_dagster.sources.protocol import Kind, Source
 from regimes_dagster.storage import Warehouse
@@ -87,7 +87,7 @@ class Weather:
                 statuses=self.warehouse.read("source_status", where={"kind": kind}),
             )  # fmt: skip
             for batch in _batches(kind, steps):
-                self.warehouse.write(_writes(batch))
+                self.warehouse.write(writes(batch))
                 self.requests[kind] += batch.requests
                 if batch.failures:
                     self.failed_hours.add(now)
