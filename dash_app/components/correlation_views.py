@@ -142,7 +142,7 @@ def pair_chart(context: Context) -> Figure:
         colours,
         xaxis=x_axis(context, anchor="y2"),
         yaxis=theme.axis(colours, domain=[0.36, 1], fixedrange=True, tickformat="+.1f", nticks=5),
-        yaxis2=theme.axis(colours, domain=[0, 0.26], fixedrange=True, ticksuffix="σ", nticks=4, zeroline=True, zerolinecolor=colours["line"]),
+        yaxis2=theme.axis(colours, domain=[0, 0.26], fixedrange=True, ticksuffix="σ", nticks=3, zeroline=True, zerolinecolor=colours["line"]),
         shapes=[{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": limit, "y1": limit, "line": {"color": colours["explosive"], "width": 1, "dash": "dash"}}],
         uirevision=revision(context),
     )  # fmt: skip

@@ -30,7 +30,8 @@ def x_axis(context: Context, **more: Any) -> dict[str, Any]:
         spikethickness=1,
         spikedash="dot",
         spikecolor=context.colours["soft"],
-        nticks=7,
+        nticks=6,
+        tickangle=0,
         **more,
     )
 
@@ -117,7 +118,7 @@ def _zones(context: Context, rows: list[Row]) -> tuple[list[dict[str, Any]], lis
         notes.append(
             {
                 "xref": "paper", "x": 0.004, "xanchor": "left", "yref": "y", "y": zone["price_high"], "yanchor": "bottom", "showarrow": False,
-                "text": f"flushed {wording.money(zone['liq_usd'])}", "font": {"size": 10, "color": colour},
+                "text": f"flushed {wording.money(zone['liq_usd'])}", "font": {"size": 10, "color": colour}, "bgcolor": faded(context.colours["panel"], 0.7),
             }
         )  # fmt: skip
     return shapes, notes

@@ -30,7 +30,15 @@ def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: igno
     limit = context.settings.multi_timeframe.confirm_threshold
     confidence = row["confidence"]
     unknown = row["primary_regime"] == "UNKNOWN" or confidence is None
-    actionable = confidence is not None and confidence > limit
+    actionable = row["state"] == "ACTIVE"
+    if unknown:
+        verdict = "unknown"
+    elif actionable:
+        verdict = "confirmed"
+    elif row["family"] == 0:
+        verdict = "no trend"
+    else:
+        verdict = f"below {wording.whole_percent(limit)}" if confidence <= limit else "not by weight"
     return h(
         "div",
         {"class": "regime-row", "key": symbol},
@@ -55,7 +63,7 @@ def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: igno
                 for name in TIMEFRAMES
             ),
             h("span", "grow", ""),
-            h("span", None, "unknown" if unknown else "confirmed" if actionable else f"below {wording.whole_percent(limit)}"),
+            h("span", None, verdict),
         ),
         h(
             "div",

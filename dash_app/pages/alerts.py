@@ -140,8 +140,8 @@ def layout() -> Any:
         panel("astats", "Alerts and deliveries", place(PARTS[0], 2)),
         detail,
         panel("alist", "Alerts", place(PARTS[1], 1), place(PARTS[2], 10)),
-        panel("aendpoints", "Endpoints", place(PARTS[8], 3), area="half", hint="addresses are never shown"),
-        panel("asilences", "Silences and requests", place(PARTS[9], 2), area="half"),
+        panel("aendpoints", "Endpoints", place(PARTS[8], 3), area="twothirds", hint="addresses are never shown"),
+        panel("asilences", "Silences and requests", place(PARTS[9], 2), area="third"),
     )
 
 
