@@ -286,7 +286,7 @@ def _counts(platform: Platform, receiver: Receiver, now: pd.Timestamp) -> dict[s
         distinct = connection.execute(
             sa.text("SELECT count(*), count(DISTINCT (episode_id, phase, level)) FROM alerts")
         ).one()
-    months = (now - utc(FIRST)) / timedelta(days=30)
+    months = (now - utc(FIRST)).total_seconds() / timedelta(days=30).total_seconds()
     return {
         "gaps": gaps,
         "bytes per symbol-month": int(size) / len(platform.settings.symbols) / months,

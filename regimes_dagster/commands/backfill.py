@@ -6,14 +6,18 @@ the run computes.
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from regimes_dagster.partitions import keys_between
+
+if TYPE_CHECKING:
+    from regimes_dagster.platform import Platform
+    from regimes_dagster.settings import Settings
 
 #: Seconds between lines of progress when the output is no terminal.
 QUIET_EVERY = 10.0
@@ -34,7 +38,8 @@ class BackfillOutcome:
     seconds
         Wall time.
     failed_checks
-        Asset checks that did not pass, as ``asset: description``.
+        Asset checks about the run's own months that did not pass, as ``asset: description``. Those about the
+        platform's present (freshness, delivery) are no business of a backfill.
     error
         Message of the first failed step, or None.
     """
@@ -54,6 +59,7 @@ def run_months(
     last: date | str,
     *,
     tags: dict[str, str] | None = None,
+    assets: Sequence[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> BackfillOutcome:
     """Run the hourly job over every month from ``first`` to ``last`` in this process, as one Dagster run.
@@ -62,13 +68,19 @@ def run_months(
     ----------
     definitions, instance
         A ``dagster.Definitions`` and the ``DagsterInstance`` that records the run.
+    assets
+        Only these; all by default.
     progress
         Called with the asset that ended, how many have ended and how many there are.
     """
+    from dagster import AssetKey
+
+    from regimes_dagster.checks import ABOUT_NOW
     from regimes_dagster.jobs import HOURLY, QUIET, range_tags
 
     job = definitions.resolve_job_def(HOURLY)
-    steps = len(job.graph.nodes)
+    chosen = None if assets is None else [AssetKey(name) for name in assets]
+    steps = len((job if chosen is None else job.get_subset(asset_selection=set(chosen))).graph.nodes)
     run_id = str(uuid.uuid4())
     ended: list[str] = []
 
@@ -83,11 +95,13 @@ def run_months(
     result = job.execute_in_process(
         instance=instance,
         run_id=run_id,
+        asset_selection=chosen,
         tags={**range_tags(str(first), str(last)), **(tags or {})},
         run_config=QUIET,
         raise_on_error=False,
     )
-    checks = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    evaluated = result.get_asset_check_evaluations()
+    checks = [check for check in evaluated if not check.passed and check.check_name not in ABOUT_NOW]
     failures = [event for event in result.all_events if event.is_step_failure]
     return BackfillOutcome(
         success=result.success,
@@ -120,12 +134,17 @@ def _day(context: click.Context, parameter: click.Parameter, value: str | None) 
 
 
 @click.command(name="backfill")
-@click.option("--from", "first", required=True, callback=_day, metavar="DATE", help="First day, e.g. 2023-01-01.")
+@click.option("--from", "first", callback=_day, metavar="DATE", help="First day, e.g. 2023-01-01.")
 @click.option("--to", "last", callback=_day, metavar="DATE", help="Last day, default today.")
 @click.option("--symbols", default="", help="Fetch only these, comma-separated; features are computed for all.")
 @click.option("--refetch", is_flag=True, help="Fetch again what is recorded as complete.")
-def backfill(first: date, last: date | None, symbols: str, refetch: bool) -> None:
+@click.option("--stale", is_flag=True, help="Name the months that no longer fit and compute them again.")
+@click.option("--dry-run", is_flag=True, help="With --stale: name them only.")
+def backfill(first: date | None, last: date | None, symbols: str, refetch: bool, stale: bool, dry_run: bool) -> None:
     """Fetch and compute every month from DATE to DATE, in one Dagster run.
+
+    With --stale nothing is fetched: months whose rows were computed with other parameters, or from inputs that have
+    changed since, are named and computed again.
 
     Safe to repeat and to interrupt: a month is replaced as a whole or not at all, and what was fetched completely
     is not fetched again.
@@ -138,6 +157,15 @@ def backfill(first: date, last: date | None, symbols: str, refetch: bool) -> Non
 
     settings = load_settings()
     platform = Platform(settings)
+    if stale:
+        if first or last or symbols or refetch:
+            raise click.UsageError("--stale finds its months itself; it goes with --dry-run alone")
+        _mend(settings, platform, dry_run)
+        return
+    if dry_run:
+        raise click.UsageError("--dry-run goes with --stale")
+    if first is None:
+        raise click.UsageError("--from DATE is missing (or --stale)")
     today = platform.clock.now().date()
     last = min(last or today, today)
     if first < settings.history_start:
@@ -159,11 +187,51 @@ def backfill(first: date, last: date | None, symbols: str, refetch: bool) -> Non
     if not outcome.success:
         raise click.ClickException(
             f"the run failed after {outcome.seconds:.0f} s. {outcome.error or ''}\n"
-            f"Nothing half-written was left behind. The Dagster UI shows run {outcome.run_id}; repeat the command when mended."
+            f"Nothing half-written was left behind. The Dagster UI shows run {outcome.run_id}; repeat the command when "
+            "mended."
         )
     click.echo(f"Done in {outcome.seconds:.1f} s (run {outcome.run_id[:8]}).")
     if outcome.failed_checks:
         raise SystemExit(1)
+
+
+#: Computing a stretch may show that the months after it are stale, too; they are consecutive, so this is plenty.
+ROUNDS = 4
+
+
+def _mend(settings: "Settings", platform: "Platform", dry_run: bool) -> None:
+    """Name the stale months and compute them, until there are none."""
+    from regimes_dagster.definitions import build_defs
+    from regimes_dagster.instance import dagster_instance
+    from regimes_dagster.stale import repairs, stale_months
+
+    found = stale_months(platform.warehouse, settings)
+    if not found:
+        click.echo("No month is stale.")
+        return
+    for name in sorted({month.table for month in found}):
+        mine = [month for month in found if month.table == name]
+        keys = [month.partition_key[:7] for month in mine]
+        shown = keys[0] if len(keys) == 1 else f"{len(keys)} months, {keys[0]} to {keys[-1]}"
+        click.echo(f"  {name:<24} {shown}: {', '.join(sorted({month.reason for month in mine}))}")
+    if dry_run:
+        return
+    with dagster_instance(settings) as instance:
+        definitions = build_defs(settings, platform)
+        for _ in range(ROUNDS):
+            for repair in repairs(found):
+                click.echo(f"{repair.first[:7]} to {repair.last[:7]}: {', '.join(repair.assets)}")
+                outcome = run_months(definitions, instance, repair.first, repair.last, assets=repair.assets)
+                if not outcome.success:
+                    raise click.ClickException(
+                        f"the run failed. {outcome.error or ''}\nThe Dagster UI shows run {outcome.run_id}; what is "
+                        "still stale is found again by the same command."
+                    )
+            found = stale_months(platform.warehouse, settings)
+            if not found:
+                click.echo("No month is stale any more.")
+                return
+    raise click.ClickException(f"{len(found)} months are still stale; repeat the command, then look at its runs")
 
 
 def _say_progress(asset: str, done: int, total: int) -> None:
