@@ -4,6 +4,8 @@ What belongs here: the list of assets, jobs, schedules, sensors, checks and reso
 them does.
 """
 
+import os
+
 import dagster as dg
 
 from regimes_dagster.assets.alerts import alert_assets
@@ -12,7 +14,9 @@ from regimes_dagster.assets.features import feature_assets
 from regimes_dagster.assets.market import market_assets
 from regimes_dagster.assets.raw import raw_assets
 from regimes_dagster.checks import asset_checks
+from regimes_dagster.configuration.classifier import check_classifier
 from regimes_dagster.jobs import EXECUTOR, hourly_job
+from regimes_dagster.logs import configure_logging
 from regimes_dagster.platform import Platform
 from regimes_dagster.purge import purge_job, purge_schedule
 from regimes_dagster.resources.warehouse import WarehouseIOManager
@@ -32,7 +36,13 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
         The validated settings.
     platform
         Another platform than the one the settings describe: a test's or a replay's.
+
+    Raises
+    ------
+    SettingsError
+        If a classifier of the user's own cannot be used.
     """
+    check_classifier(settings)
     platform = platform or Platform(settings)
     partitions = months(settings)
     declare = declarer(partitions)
@@ -44,7 +54,7 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
             *alert_assets(declare),
         ],
         asset_checks=asset_checks(),
-        jobs=[hourly_job(partitions), purge_job],
+        jobs=[hourly_job(), purge_job],
         schedules=[hourly_schedule, purge_schedule],
         sensors=[
             delivery_sensor(settings),
@@ -64,4 +74,5 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
 @dg.definitions
 def defs() -> dg.Definitions:
     """What ``workspace.yaml`` loads."""
+    configure_logging(os.environ)
     return build_defs(load_settings())

@@ -22,12 +22,15 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
 
-def hourly_job(partitions: dg.MonthlyPartitionsDefinition) -> Any:
+#: Groups that the hourly run leaves out: they are computed on demand.
+ON_DEMAND = ("evidence",)
+
+
+def hourly_job() -> Any:
     """Raw fetch, join, features and alerts, over whichever months a run names."""
     return dg.define_asset_job(
         HOURLY,
-        selection=dg.AssetSelection.all(),
-        partitions_def=None,
+        selection=dg.AssetSelection.all() - dg.AssetSelection.groups(*ON_DEMAND),
         executor_def=EXECUTOR,
         description="Fetches what is missing, joins it, computes the features and records alerts.",
     )
