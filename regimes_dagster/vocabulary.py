@@ -82,6 +82,7 @@ VENUES: Final[dict[str, tuple[str, ...]]] = {
         "bybit",
         "okx",
     ),
+    "minute_bars": ("binance", "binanceus", "coinbaseexchange"),
 }
 
 #: Every name that may stand in a list of sources.

@@ -66,6 +66,9 @@ def _sources(settings: "Settings", tree: Tree) -> Iterator[Problem]:
             yield Problem(f"sources.{kind}", origin, message, 'Keep "simulated" alone, or remove it.')
         if "files" in names and sources.files.path is None:
             yield Problem(f"sources.{kind}", origin, 'names "files", but sources.files.path is not set.')
+    if sources.minute_bars and ("simulated" in sources.minute_bars) != ("simulated" in sources.ohlcv):
+        message = "and sources.ohlcv: one is invented, the other real; a leader would be named for the wrong market."
+        yield Problem("sources.minute_bars", tree.origin(("sources", "minute_bars")), message)
     if not sources.ohlcv:
         where = tree.origin(("sources", "ohlcv"))
         yield Problem("sources.ohlcv", where, "is empty; without candles nothing can be computed.")

@@ -28,6 +28,8 @@ def configured_sources(settings: Settings) -> Iterator[Finding]:
             who = ", ".join(unable)
             action = f"Remove it from sources.{kind}; venues that do: {', '.join(VENUES[kind])}."
             yield warn(check, f"{who} serves no {kind} and is skipped", action)
+        elif not names and kind == "minute_bars":
+            yield ok(check, "off: no leader is looked for")
         elif not names:
             yield warn(check, "no source", f"Name one in sources.{kind}; without it that part stays empty.")
         else:

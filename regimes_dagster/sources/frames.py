@@ -33,6 +33,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "venue": _TEXT, "symbol": _TEXT, "event_id": _TEXT, "ts": _STAMP, "liquidated_side": _TEXT, "price": _FLOAT,
         "amount": _FLOAT, "usd": _FLOAT, "is_simulated": _FLAG,
     },
+    "minute_bars": {
+        "venue": _TEXT, "symbol": _TEXT, "ts": _STAMP, "close": _FLOAT, "volume": _FLOAT, "is_simulated": _FLAG,
+    },
     "perp_volume_usd": {"venue": _TEXT, "symbol": _TEXT, "ts": _STAMP, "volume_usd": _FLOAT},
     "source_coverage": {
         "kind": _TEXT, "venue": _TEXT, "symbol": _TEXT, "start_ts": _STAMP, "end_ts": _STAMP, "state": _TEXT,

@@ -12,10 +12,15 @@ import pandas as pd
 
 from regimes_dagster.partitions import Window
 
-Kind = Literal["ohlcv", "funding", "liquidations"]
+Kind = Literal["ohlcv", "funding", "liquidations", "minute_bars"]
 
 #: Table that carries the rows of a kind; further tables (single events, predictions) may come beside it.
-MAIN_TABLE: Mapping[Kind, str] = {"ohlcv": "ohlcv", "funding": "funding_rates", "liquidations": "liquidations"}
+MAIN_TABLE: Mapping[Kind, str] = {
+    "ohlcv": "ohlcv",
+    "funding": "funding_rates",
+    "liquidations": "liquidations",
+    "minute_bars": "minute_bars",
+}
 
 
 @dataclass(frozen=True)

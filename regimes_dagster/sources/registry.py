@@ -24,6 +24,7 @@ from regimes_dagster.sources.ccxt_funding import FUNDING_VENUES, FundingSource
 from regimes_dagster.sources.ccxt_liquidations import LiquidationSource, LiquidationVenue
 from regimes_dagster.sources.ccxt_spot import SPOT_VENUES, SpotSource
 from regimes_dagster.sources.files import FilesSource
+from regimes_dagster.sources.minute_bars import MINUTE_VENUES, MinuteSource
 from regimes_dagster.sources.protocol import Batch, Kind, NotAvailable, Source
 from regimes_dagster.sources.simulated import SimulatedSource
 
@@ -66,6 +67,8 @@ def build_sources(settings: "Settings", kind: Kind, *, sleep: Sleep = time.sleep
 
 
 def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source:
+    if kind == "minute_bars" and name in ("files", "archive"):
+        return NotServed(name, "minute bars come from venues only; take it out of [sources] minute_bars")
     if name == "files":
         if settings.sources.files.path is None:
             return NotServed(name, "no folder is named; set [sources.files] path to the folder with your files")
@@ -88,6 +91,8 @@ def venues_of(kind: Kind) -> tuple[str, ...]:
         return tuple(SPOT_VENUES)
     if kind == "funding":
         return tuple(FUNDING_VENUES)
+    if kind == "minute_bars":
+        return tuple(MINUTE_VENUES)
     return (*_LIQUIDATION_VENUES, *COLLECTED)
 
 
@@ -97,4 +102,6 @@ def venue_source(kind: Kind, client: Client, *, backfill_days: int = 14) -> Sour
         return SpotSource(client)
     if kind == "funding":
         return FundingSource(client)
+    if kind == "minute_bars":
+        return MinuteSource(client)
     return LiquidationSource(client, _LIQUIDATION_VENUES[client.venue](), backfill_days=backfill_days)

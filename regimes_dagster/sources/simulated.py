@@ -13,6 +13,7 @@ from regimes_dagster.partitions import HOUR, Window, utc
 from regimes_dagster.sources import simulated_market as market
 from regimes_dagster.sources.coverage import final_edge, intersect, subtract
 from regimes_dagster.sources.frames import joined, table_frame
+from regimes_dagster.sources.minute_bars_simulated import minute_ends, minute_paths
 from regimes_dagster.sources.protocol import Batch, Kind
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ class SimulatedSource:
     """
 
     name = VENUE
-    kinds = frozenset({"ohlcv", "funding", "liquidations"})
+    kinds = frozenset({"ohlcv", "funding", "liquidations", "minute_bars"})
     always_read = False
 
     def __init__(self, seed: int = 7, start: pd.Timestamp | None = None, *, gaps: bool = True) -> None:
@@ -52,9 +53,13 @@ class SimulatedSource:
         covered = intersect([wanted], [exists])
         rows: dict[str, pd.DataFrame] = {}
         for part in covered or [Window(wanted.start, wanted.start)]:
-            rows = {"ohlcv": self._ohlcv, "funding": self._funding, "liquidations": self._liquidations}[kind](
-                symbol, part
-            )
+            of_kind = {
+                "ohlcv": self._ohlcv,
+                "funding": self._funding,
+                "liquidations": self._liquidations,
+                "minute_bars": self._minute_bars,
+            }
+            rows = of_kind[kind](symbol, part)
         return Batch(rows, tuple(covered), tuple(subtract([wanted], [exists])))
 
     def _blocks(self, window: Window) -> range:
@@ -114,6 +119,23 @@ class SimulatedSource:
             "perp_volume_usd": joined("perp_volume_usd", days),
         }
 
+    def _minute_bars(self, symbol: str, window: Window) -> dict[str, pd.DataFrame]:
+        """Closes inside the hourly bars of ``ohlcv``, which end on the hour's close; no minute of a missing hour."""
+        frames = []
+        for block in self._blocks(window):
+            bars, ends = market.prices(self.seed, symbol, block), _ends(block)
+            hours = np.flatnonzero(_overlap(ends, window) & ~(bars.missing & self.gaps))
+            paths = minute_paths(self.seed, symbol, block)
+            stamps = minute_ends(int((EPOCH + block * _BLOCK).value // 1000), hours)
+            kept = _inside(stamps, window)
+            close = _tick(np.exp(paths.log_close[hours].ravel()[kept]))
+            columns = {
+                "venue": VENUE, "symbol": symbol, "ts": stamps[kept], "close": close,
+                "volume": np.round(paths.usd_volume[hours].ravel()[kept] / close, 6), "is_simulated": True,
+            }  # fmt: skip
+            frames.append(table_frame("minute_bars", columns))
+        return {"minute_bars": joined("minute_bars", frames)}
+
     def _events(self, base: dict[str, str], block: int, burst: market.Bursts, kept: Flags) -> pd.DataFrame:
         chosen = np.flatnonzero(kept[burst.hour])
         hour = burst.hour[chosen]
@@ -138,6 +160,11 @@ class SimulatedSource:
 
 def _ends(block: int) -> pd.DatetimeIndex:
     return pd.date_range(EPOCH + block * _BLOCK + HOUR, periods=market.BLOCK_HOURS, freq="h", unit="us")
+
+
+def _overlap(ends: pd.DatetimeIndex, window: Window) -> Flags:
+    """True for hours that share a minute with the window."""
+    return np.asarray((ends > window.start) & (ends - HOUR < window.end), dtype=bool)
 
 
 def _inside(stamps: pd.DatetimeIndex, window: Window) -> Flags:

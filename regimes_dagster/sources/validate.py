@@ -17,7 +17,13 @@ _HOUR_US = 3_600_000_000
 _MINUTE_US = 60_000_000
 _DAY_US = 24 * _HOUR_US
 
-_GRID_US = {"ohlcv": _HOUR_US, "funding_rates": _MINUTE_US, "liquidations": _HOUR_US, "perp_volume_usd": _DAY_US}
+_GRID_US = {
+    "ohlcv": _HOUR_US,
+    "minute_bars": _MINUTE_US,
+    "funding_rates": _MINUTE_US,
+    "liquidations": _HOUR_US,
+    "perp_volume_usd": _DAY_US,
+}
 _MAY_BE_NULL = {"n_events", "next_settlement"}
 _STAMP = {"liquidation_events": "ts", "funding_predictions": "observed_at"}
 
@@ -39,6 +45,9 @@ def validate_batch(venue: str, symbol: str, batch: Batch, window: Window) -> Non
         check.stamps()
         if table == "ohlcv":
             check.bars()
+        elif table == "minute_bars":
+            check.between("close", 1e-300, np.inf)
+            check.between("volume", 0.0, np.inf)
         elif table in ("funding_rates", "funding_predictions"):
             check.between("rate", -0.2, 0.2)
             check.between("interval_hours", 1e-9, 24.0)
