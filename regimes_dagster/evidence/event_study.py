@@ -33,7 +33,8 @@ class EventStudy:
     baseline_low, baseline_high
         Central 95 % of the means of random times.
     p
-        Two-sided: share of random sets at least as far from their mean as the events; NaN without events.
+        Two-sided: share of random sets at least as far from their mean as the events; NaN without events. It cannot be
+        below 1 / (draws + 1).
     """
 
     after: Interval
@@ -66,6 +67,8 @@ def event_study(
         bool[K, T], hours that a random time may be: those in which the event could have happened.
     sign
         float[n], each event's outcome is multiplied by it, and so are the random times that stand for it; default 1.
+    draws
+        Sets of random times. Where many claims are corrected together, more are needed for a small enough p-value.
     """
     signs = np.ones(len(series)) if sign is None else sign
     known = np.isfinite(outcome[series, hour])
@@ -84,7 +87,7 @@ def event_study(
     np.add.at(count, (series, hour), 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(count > 0, total / count, np.nan)[:, first:last]
-    after = mean_interval(mean, name, weights=count[:, first:last], draws=draws)
+    after = mean_interval(mean, name, weights=count[:, first:last])
     rng = generator(f"{name}|random times")
     means = np.zeros(draws)
     weekhour = np.arange(outcome.shape[1]) % WEEK_H

@@ -5,9 +5,9 @@ What belongs here: the value types that every test returns, the wording of too l
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import pandas as pd
 
@@ -46,10 +46,11 @@ class Finding:
     note
         Explanation for people.
     p
-        p-value, where there is a test; corrected together with all others by ``correct``.
+        p-value, where there is a test.
     claim
-        The correction decides ``holds``: the effect exists if the corrected p-value is below 5 % and the value lies on
-        the claimed side of the baseline (1 above, -1 below).
+        1 or -1: the p-value is corrected together with those of all other claims (``correct``), and decides
+        ``holds``: the effect exists if the corrected p-value is below 5 % and the value lies on the claimed side of
+        the baseline (1 above, -1 below). 0: the p-value is only reported.
     """
 
     symbol: str
@@ -97,30 +98,36 @@ def nothing_to_measure(name: str, title: str, question: str, why: str) -> Test:
 
 
 def correct(tests: Sequence[Test]) -> list[Test]:
-    """Holm's correction over every p-value of all tests; claims are decided by it."""
-    p_values = [finding.p for test in tests for finding in test.findings if _has_p(finding)]
-    corrected = iter(holm([p for p in p_values if p is not None]))
-    return [
-        replace(test, findings=[_decided(f, next(corrected)) if _has_p(f) else f for f in test.findings])
-        for test in tests
-    ]
+    """Holm's correction over the claims of all tests together; it decides whether they hold."""
+    found = [finding.p for test in tests for finding in test.findings if finding.claim]
+    corrected = iter(holm([p for p in found if _known(p)]))
+    return [replace(test, findings=[_decided(finding, corrected) for finding in test.findings]) for test in tests]
 
 
-def _has_p(finding: Finding) -> bool:
-    return finding.p is not None and math.isfinite(finding.p)
+def _known(p: float | None) -> TypeGuard[float]:
+    return p is not None and math.isfinite(p)
 
 
-def _decided(finding: Finding, corrected: float) -> Finding:
-    text = f"p = {_p_text(finding.p)}, after Holm's correction {_p_text(corrected)}"
-    note = text if finding.note is None else f"{finding.note}; {text}"
+def _decided(finding: Finding, corrected: Iterator[float]) -> Finding:
+    if not _known(finding.p):
+        return finding
+    text = f"p {_p_text(finding.p)}"
     if not finding.claim:
-        return replace(finding, note=note)
+        return replace(finding, note=_joined(finding.note, text))
+    p = next(corrected)
     baseline = 0.0 if math.isnan(finding.baseline) else finding.baseline
-    return replace(finding, note=note, holds=corrected < ALPHA and (finding.value - baseline) * finding.claim > 0)
+    return replace(
+        finding,
+        note=_joined(finding.note, f"{text}, after Holm's correction {_p_text(p)}"),
+        holds=p < ALPHA and (finding.value - baseline) * finding.claim > 0,
+    )
 
 
-def _p_text(p: float | None) -> str:
-    assert p is not None
+def _joined(note: str | None, text: str) -> str:
+    return text if note is None else f"{note}; {text}"
+
+
+def _p_text(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}".replace("e-0", "e-")
 
 

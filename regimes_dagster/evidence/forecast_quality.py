@@ -15,7 +15,7 @@ import numpy as np
 
 from regimes_dagster.evidence.block_bootstrap import combined_interval, mean_interval
 from regimes_dagster.evidence.finding import Finding, Test, nothing_to_measure
-from regimes_dagster.evidence.hac import diebold_mariano
+from regimes_dagster.evidence.hac import diebold_mariano, two_sided_p
 from regimes_dagster.evidence.inputs import DAY_H, Floats, Inputs
 from regimes_dagster.evidence.rival_forecasts import realised_days, rival_forecasts
 from regimes_dagster.parameters import VolatilityParameters
@@ -104,16 +104,19 @@ def _losses(symbol: str, realised: Floats, forecasts: Mapping[str, Floats]) -> l
         findings.append(Finding.of(symbol, f"qlike_{_key(name)}", interval, n, baseline=baseline, note=note))
     for rival in MODELS[:-1]:
         t = diebold_mariano(loss[rival], loss[FULL]) if n else math.nan
-        decides = rival in (RIVAL_TO_BEAT, WITHOUT_WEEKDAYS)
+        decides = rival == RIVAL_TO_BEAT
+        weekdays = rival == WITHOUT_WEEKDAYS
         findings.append(
             Finding(
                 symbol,
                 f"dm_t_against_{_key(rival)}",
                 t,
                 baseline=0.0,
-                target=f"> {DM_TARGET:g}" if decides else None,
+                target=f"> {DM_TARGET:g}" if decides else "the weekday terms help" if weekdays else None,
                 holds=t > DM_TARGET if decides and math.isfinite(t) else None,
                 n=n,
+                p=two_sided_p(t) if weekdays else None,
+                claim=1 if weekdays else 0,
                 note="Diebold-Mariano t of the mean loss difference (Newey-West error); positive: the full model wins",
             ).unless_few(MIN_DAYS)
         )

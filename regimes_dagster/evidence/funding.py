@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from regimes_dagster.evidence.block_bootstrap import Interval, combined_interval
+from regimes_dagster.evidence.block_bootstrap import DRAWS, Interval, combined_interval
 from regimes_dagster.evidence.event_study import event_study
 from regimes_dagster.evidence.finding import ALL, Finding, Test, nothing_to_measure
 from regimes_dagster.evidence.inputs import Bools, Floats, Inputs
@@ -154,13 +154,17 @@ def _around(inputs: Inputs) -> Test:
     events = events[events["severity"] != "INFO"].reset_index(drop=True)
     score = inputs.column(inputs.funding, "funding_z_score")
     eligible: Bools = np.isfinite(score)
+    # Over all tests about 6 + 5 claims per symbol are corrected together: the smallest p-value must survive that.
+    draws = max(DRAWS, 40 * (6 + 5 * len(inputs.symbols)))
     findings: list[Finding] = []
     moves: list[Dot] = []
     wild: list[Dot] = []
     for word, direction in SIGNS.items():
         k, t = _places(events, direction)
         for hours in RETURN_HOURS:
-            study = event_study(1e4 * inputs.forward_return(hours), k, t, eligible, f"{AFTER}|{word}|{hours}")
+            study = event_study(
+                1e4 * inputs.forward_return(hours), k, t, eligible, f"{AFTER}|{word}|{hours}", draws=draws
+            )
             when = "after" if hours > 0 else "before"
             findings.append(
                 Finding.of(
@@ -173,7 +177,7 @@ def _around(inputs: Inputs) -> Test:
             label = f"{abs(hours)} h {when}"
             after = study.after
             moves.append(Dot(f"{word} extremes", label, after.value, after.low, after.high, study.baseline, study.n))
-        study = event_study(inputs.forward_rv_ratio(), k, t, eligible, f"{AFTER}|{word}|volatility")
+        study = event_study(inputs.forward_rv_ratio(), k, t, eligible, f"{AFTER}|{word}|volatility", draws=draws)
         findings.append(
             Finding.of(
                 ALL, f"forward_volatility_ratio_{word}", study.after, study.n, baseline=study.baseline, p=study.p,

@@ -132,7 +132,7 @@ class Inputs:
         """float[K, P] log return over (t, t + hours]; negative ``hours``: over (t - |hours|, t]."""
         log_price = np.log(self.grid.values["close"])
         out = np.full(log_price.shape, np.nan)
-        if abs(hours) < out.shape[1]:
+        if abs(hours) < len(self.grid.ts):
             move = log_price[:, abs(hours) :] - log_price[:, : -abs(hours)]
             same = self.grid.venue[:, abs(hours) :] == self.grid.venue[:, : -abs(hours)]
             move = np.where(same, move, np.nan)

@@ -30,7 +30,8 @@ def html_report(evidence: Evidence) -> str:
     return page(
         "What the signals were worth",
         f"{', '.join(evidence.symbols)}, {period.start:%Y-%m-%d} to {period.end:%Y-%m-%d} UTC. Intervals: 95 %, "
-        "block bootstrap with blocks of a week. p-values are corrected together over all tests (Holm).",
+        "block bootstrap with blocks of a week. Baselines of events: random times of the same symbol and hour of the "
+        "week. p-values of claims are corrected together over all tests (Holm).",
         sections,
         warning=warning,
     )
@@ -67,15 +68,25 @@ def _verdicts(evidence: Evidence) -> str:
         f"<p>{number[HOLDS]} claims hold, {number[FAILS]} do not, {number[OPEN]} are undecided: too little data to say "
         "either. What does not hold stays on this page; nothing was tuned to make it hold.</p>"
     )
-    rows: list[list[Cell | str]] = [
-        [f"{_number(test)}. {test.title}", finding.metric.replace("_", " "), finding.symbol,
-         Cell(short(finding.value), "number"), finding.target or "", _verdict_cell(finding)]
-        for test in evidence.tests
-        for finding in test.findings
-        if finding.target is not None
-    ]  # fmt: skip
-    rows.sort(key=lambda row: (FAILS, OPEN, HOLDS).index(row[-1].text if isinstance(row[-1], Cell) else row[-1]))
-    return said + table(("test", "figure", "", Cell("value", "number"), "asked for", "verdict"), rows)
+    rows: list[list[Cell | str]] = []
+    for test in evidence.tests:
+        claims: dict[tuple[str, str], list[Finding]] = {}
+        for finding in test.findings:
+            if finding.target is not None:
+                claims.setdefault((finding.metric, finding.target), []).append(finding)
+        for number_in_test, ((metric, target), found) in enumerate(claims.items()):
+            title = f"{_number(test)}. {test.title}" if not number_in_test else ""
+            by_word = [
+                Cell(_listed(found, word), kind) for word, kind in ((HOLDS, "holds"), (FAILS, "fails"), (OPEN, "soft"))
+            ]
+            rows.append([title, metric.replace("_", " "), target, *by_word])
+    return said + table(("test", "figure", "asked for", HOLDS, FAILS, OPEN), rows)
+
+
+def _listed(found: list[Finding], word: str) -> str:
+    """Symbols with a verdict and their values."""
+    chosen = [finding for finding in found if verdict(finding) == word]
+    return ", ".join(f"{finding.symbol.removesuffix('/USDT')} {short(finding.value)}" for finding in chosen)
 
 
 def _test(test: Test) -> str:
@@ -96,7 +107,8 @@ def _test(test: Test) -> str:
         for finding in test.findings
     ]
     drawn = "".join(draw(chart) for chart in test.charts)
-    return f'<p class="soft">{escape(test.question)}</p>{drawn}<h3>Figures</h3>{table(_HEAD, rows)}'
+    figures = f"<details><summary>All figures</summary>{table(_HEAD, rows)}</details>"
+    return f'<p class="soft">{escape(test.question)}</p>{drawn}{figures}'
 
 
 def _verdict_cell(finding: Finding) -> Cell:

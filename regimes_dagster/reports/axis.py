@@ -24,8 +24,8 @@ class Axis:
 
     def label(self, tick: float) -> str:
         """The tick as text, with as many decimals as the step needs."""
-        decimals = max(0, -math.floor(math.log10(self.step) + 1e-9))
-        return f"{tick:,.{decimals}f}".replace("-0", "-0") if tick else "0"
+        decimals = next((d for d in range(12) if abs(round(self.step, d) - self.step) < 1e-9 * self.step), 12)
+        return f"{tick:,.{decimals}f}" if abs(tick) > self.step / 2 else "0"
 
 
 def axis_of(values: Iterable[float], ticks: int = 6) -> Axis:

@@ -15,6 +15,7 @@ _STYLE = """
 --good:#1b7f69;--bad:#b3200a;--s0:#2453c4;--s1:#b3200a;--s2:#1b7f69;--s3:#7a28b8;--s4:#8a5a00;--s5:#0f6b80}
 @media (prefers-color-scheme:dark){:root{--page:#0b0f17;--panel:#121926;--line:#263145;--text:#e8edf6;--soft:#a6b2c6;
 --accent:#86a8ff;--good:#47cb9f;--bad:#ff8a6b;--s0:#86a8ff;--s1:#ff8a6b;--s2:#47cb9f;--s3:#c98bf0;--s4:#ffc357;--s5:#5cc8e0}}
+@media(max-width:560px){section{padding:14px 12px}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);
 font:15px/1.55 Inter,system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}
@@ -42,6 +43,7 @@ th,td{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);text-align:left
 th{color:var(--soft);font-weight:600}td.number,th.number{text-align:right;white-space:nowrap}
 tr.current td{font-weight:700}
 td.nowrap{white-space:nowrap}.holds{color:var(--good);font-weight:700}.fails{color:var(--bad);font-weight:700}
+details{margin-top:18px}summary{cursor:pointer;color:var(--accent)}
 footer{font-size:13px;margin-top:26px}code{font-size:13px}
 @media print{body{background:#fff}section{break-inside:avoid;border:0;padding:0}nav{display:none}}
 """
