@@ -31,7 +31,16 @@ from regimes_dagster.embedded import EmbeddedServer
 from tests.e2e import market
 from tests.e2e.conftest import ARGUMENTS, SYMBOLS, chromium, newest_hour
 
-ROUTES = ("/api/features", "/api/cascades?hours=24", "/api/volatility", "/api/regimes", "/api/funding", "/api/correlation", "/api/alerts?hours=24", "/api/version")  # fmt: skip
+ROUTES = (
+    "/api/features",
+    "/api/cascades?hours=24",
+    "/api/volatility",
+    "/api/regimes",
+    "/api/funding",
+    "/api/correlation",
+    "/api/alerts?hours=24",
+    "/api/version",
+)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -58,10 +67,17 @@ def main() -> None:
         try:
             started = time.monotonic()
             engine = _fill(server.url("postgres"), names, options.days)
-            report: dict[str, Any] = {"symbols": options.symbols, "days": options.days, "filled_in_s": round(time.monotonic() - started)}
+            report: dict[str, Any] = {
+                "symbols": options.symbols,
+                "days": options.days,
+                "filled_in_s": round(time.monotonic() - started),
+            }
             environment = {
-                "DB_URL": server.url("postgres"), "REGIMES_SYMBOLS": json.dumps(names), "REGIMES_DASHBOARD__SNAPSHOT_SECONDS": "1", "REGIMES_DASHBOARD__REFRESH_SECONDS": "5",
-            }  # fmt: skip
+                "DB_URL": server.url("postgres"),
+                "REGIMES_SYMBOLS": json.dumps(names),
+                "REGIMES_DASHBOARD__SNAPSHOT_SECONDS": "1",
+                "REGIMES_DASHBOARD__REFRESH_SECONDS": "5",
+            }
             with _Process(environment, options.processes) as process:
                 report["browser"] = _browse(process.url, engine, names, options.rounds)
                 report["rest"] = asyncio.run(_load(process.url, options.rate, options.seconds))
@@ -69,7 +85,7 @@ def main() -> None:
             engine.dispose()
         finally:
             server.stop("immediate")
-    print(json.dumps(report, indent=2))  # noqa: T201
+    print(json.dumps(report, indent=2))
 
 
 def _fill(url: str, names: list[str], days: int) -> sa.Engine:
@@ -115,7 +131,9 @@ class _Process:
         self._process: Any = None
 
     def __enter__(self) -> "_Process":
-        self._process = multiprocessing.get_context("spawn").Process(target=_serve, args=(self._environment, self._port, self._processes))
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_serve, args=(self._environment, self._port, self._processes)
+        )
         self._process.start()
         limit = time.monotonic() + 90
         while time.monotonic() < limit:
@@ -180,20 +198,37 @@ def _browse(url: str, engine: sa.Engine, names: list[str], rounds: int) -> dict[
             if number < rounds - 1:
                 context.close()
         callbacks: list[float] = []
-        page.on("requestfinished", lambda request: callbacks.append(request.timing["responseEnd"]) if "_dash-update-component" in request.url else None)
+        page.on(
+            "requestfinished",
+            lambda request: (
+                callbacks.append(request.timing["responseEnd"]) if "_dash-update-component" in request.url else None
+            ),
+        )
         pages, symbols, refreshes = [], [], []
         for _ in range(rounds):
             for name in ("Volatility", "Cascades", "Overview"):
-                pages.append(_timed(lambda name=name: (page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click(), page.wait_for_url("**"), _settled(page))))  # type: ignore[misc]
+                pages.append(
+                    _timed(
+                        lambda name=name: (
+                            page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click(),
+                            page.wait_for_url("**"),
+                            _settled(page),
+                        )
+                    )
+                )  # type: ignore[misc]
             symbols.append(_timed(lambda: _next_symbol(page, names)))
         callbacks.clear()
         for number in range(rounds):
             refreshes.append(_timed(lambda number=number: _write_and_wait(page, engine, names[0], number)))  # type: ignore[misc]
         browser.close()
     return {
-        "first_view_ms": spread(first), "first_view_bytes": bytes_seen, "page_switch_ms": spread(pages), "symbol_switch_ms": spread(symbols),
-        "refresh_callback_ms": spread(callbacks), "row_written_until_seen_ms": spread(refreshes),
-    }  # fmt: skip
+        "first_view_ms": spread(first),
+        "first_view_bytes": bytes_seen,
+        "page_switch_ms": spread(pages),
+        "symbol_switch_ms": spread(symbols),
+        "refresh_callback_ms": spread(callbacks),
+        "row_written_until_seen_ms": spread(refreshes),
+    }
 
 
 def _next_symbol(page: Page, names: list[str]) -> None:
@@ -216,7 +251,11 @@ def _write_and_wait(page: Page, engine: sa.Engine, symbol: str, number: int) -> 
     share = 0.30 + 0.01 * number
     with engine.begin() as connection:
         connection.execute(
-            sa.text("UPDATE regimes SET confidence = :share WHERE symbol = :symbol AND ts = (SELECT max(ts) FROM regimes WHERE symbol = :symbol)"), {"share": share, "symbol": symbol}
+            sa.text(
+                "UPDATE regimes SET confidence = :share WHERE symbol = :symbol AND ts = (SELECT max(ts) FROM "
+                "regimes WHERE symbol = :symbol)"
+            ),
+            {"share": share, "symbol": symbol},
         )
     block = page.locator("[data-panel=regimes] .regime-row").first
     expect(block).to_contain_text(f"{100 * share:.0f} %", timeout=30_000)
@@ -243,7 +282,11 @@ async def _load(url: str, rate: int, seconds: int) -> dict[str, Any]:
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 tasks.create_task(ask(ROUTES[number % len(ROUTES)], due))
     everything = [value for values in times.values() for value in values]
-    return {"all_ms": spread(everything), "statuses": statuses, **{route: spread(values) for route, values in times.items()}}
+    return {
+        "all_ms": spread(everything),
+        "statuses": statuses,
+        **{route: spread(values) for route, values in times.items()},
+    }
 
 
 if __name__ == "__main__":

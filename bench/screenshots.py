@@ -34,7 +34,7 @@ def main() -> int:
     out: Path = arguments.parse_args().out
     program = chromium()
     if program is None:
-        print("no chromium on this machine; install it or name its program in REGIMES_CHROMIUM", file=sys.stderr)  # noqa: T201
+        print("no chromium on this machine; install it or name its program in REGIMES_CHROMIUM", file=sys.stderr)
         return 1
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="regimes-shots-") as folder:
@@ -53,7 +53,7 @@ def main() -> int:
             server.stop("immediate")
     heavy = [file.name for file in out.glob("*.png") if file.stat().st_size > MOST_BYTES]
     if heavy:
-        print(f"larger than {MOST_BYTES} bytes: {', '.join(heavy)}", file=sys.stderr)  # noqa: T201
+        print(f"larger than {MOST_BYTES} bytes: {', '.join(heavy)}", file=sys.stderr)
     return 1 if heavy else 0
 
 
@@ -81,7 +81,7 @@ def _shoot(page: Page, address: str, file: Path, *, whole: bool = True) -> None:
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
     page.wait_for_timeout(700)
     page.screenshot(path=file, full_page=whole)
-    print(f"{file} {file.stat().st_size // 1024} kB")  # noqa: T201
+    print(f"{file} {file.stat().st_size // 1024} kB")
 
 
 if __name__ == "__main__":

@@ -97,8 +97,8 @@ def build_app(settings: Settings, database_url: str, *, schema: str = "public") 
 def _index(dash: shell.Shell) -> str:
     """The first document; made once, because nothing in it depends on the reader."""
     with dash.server.test_request_context("/"):
-        dash._setup_server()  # the same as Dash does before its first request, so that no request races with it
-        return str(dash.index())
+        dash.prepare()
+        return dash.document()
 
 
 def _fork(outer: ASGIApp, pages: Any) -> ASGIApp:

@@ -32,7 +32,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 REMEMBER_S = 60.0
 
 
-class RefusedBind(ValueError):
+class RefusedBind(ValueError):  # noqa: N818 - named for what happened
     """The dashboard would be open to other machines without a log-in."""
 
 
@@ -47,7 +47,8 @@ def check_bind(section: DashboardSection, host: str) -> None:
     loopback = section.model_copy(update={"host": host}).is_loopback
     if section.auth == "none" and not loopback:
         raise RefusedBind(
-            f"the dashboard does not listen on {host} without a log-in; set [dashboard] auth to basic or proxy, or use --host 127.0.0.1"
+            f"the dashboard does not listen on {host} without a log-in; set [dashboard] auth to basic or "
+            "proxy, or use --host 127.0.0.1"
         )
     if section.auth == "basic" and not (section.user and section.password_hash):
         raise RefusedBind(

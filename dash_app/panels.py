@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dash_app.theme import Palette, palette
 from dash_app.reader import Reader, ReadError
 from dash_app.snapshot import Snapshot
+from dash_app.theme import Palette, palette
 from dash_app.tree import Tree
 from dash_app.view import View
 from regimes_dagster.settings import Settings
@@ -24,6 +24,7 @@ from regimes_dagster.settings import Settings
 log = logging.getLogger("dash_app.panels")
 
 Figure = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ class Context:
         """The stamps of rows for a chart axis."""
         return [self.local(row[key]) for row in rows]
 
-    def once(self, name: str, read: Callable[[], Any]) -> Any:
+    def once(self, name: str, read: Callable[[], T]) -> T:
         """The result of ``read``, shared by the parts of one answer (a chart and its summary)."""
         if name not in self._cache:
             self._cache[name] = read()
-        return self._cache[name]
+        found: T = self._cache[name]
+        return found
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Update:
 
 
 def update(parts: Sequence[Part], context: Context, have: dict[str, str]) -> Update:
-    """Build the parts whose key differs from what the browser has; a part that cannot be read keeps its last content."""
+    """Build the parts whose key differs from what the browser has; one that cannot be read keeps its content."""
     content: dict[str, Tree | Figure] = {}
     known = dict(have)
     problems: dict[str, str] = {}

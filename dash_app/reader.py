@@ -36,19 +36,19 @@ class ReadError(RuntimeError):
     """The database could not answer; the message is fit for people."""
 
 
-class DatabaseDown(ReadError):
+class DatabaseDown(ReadError):  # noqa: N818 - named for what happened
     """The database does not answer."""
 
 
-class TooSlow(ReadError):
+class TooSlow(ReadError):  # noqa: N818 - named for what happened
     """The statement ran into the timeout."""
 
 
-class NotReady(ReadError):
+class NotReady(ReadError):  # noqa: N818 - named for what happened
     """The tables are not there yet, or may not be read."""
 
 
-class RateLimited(ReadError):
+class RateLimited(ReadError):  # noqa: N818 - named for what happened
     """More was asked of the delivery sensor than is accepted in a minute."""
 
 
@@ -194,7 +194,8 @@ class Reader:
         failure: ReadError
         if state == "57014":
             failure = TooSlow(
-                f"the query took longer than {self._timeout_s:g} s and was cancelled; choose a shorter range or fewer columns"
+                f"the query took longer than {self._timeout_s:g} s and was cancelled; choose a shorter range "
+                "or fewer columns"
             )
         elif isinstance(error, sa.exc.TimeoutError):
             failure = TooSlow("every connection of the dashboard is busy; try again in a moment")

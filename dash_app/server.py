@@ -42,9 +42,17 @@ def serve(settings: Settings, *, host: str | None = None, port: int | None = Non
     host, port = host or settings.dashboard.host, port or settings.dashboard.port
     check_bind(settings.dashboard, host)
     options: dict[str, Any] = {
-        "host": host, "port": port, "log_level": "warning", "access_log": False, "server_header": False, "date_header": True,
-        "timeout_keep_alive": KEEP_ALIVE_S, "ws": "none", "proxy_headers": False, "timeout_graceful_shutdown": 5,
-    }  # fmt: skip
+        "host": host,
+        "port": port,
+        "log_level": "warning",
+        "access_log": False,
+        "server_header": False,
+        "date_header": True,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "ws": "none",
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": 5,
+    }
     if processes > 1:
         uvicorn.run("dash_app.server:from_environment", factory=True, workers=processes, **options)
     else:

@@ -32,9 +32,12 @@ INDEX = """<!DOCTYPE html>
 <link rel="preload" as="script" href="{plotly}">
 </head>
 <body>
-<div id="react-entry-point"><div class="shell"><div class="header"><div class="bar"><span class="brand"><span class="logo">◢</span> regimes</span></div></div>
-<div class="first-paint"><span class="bone"></span><span class="bone"></span><span class="bone"></span></div></div></div>
-<noscript><p class="banner warn">This dashboard needs JavaScript. The same figures are at /api/features, /api/alerts and /api/docs.</p></noscript>
+<div id="react-entry-point"><div class="shell">
+<div class="header"><div class="bar"><span class="brand"><span class="logo">◢</span> regimes</span></div></div>
+<div class="first-paint"><span class="bone"></span><span class="bone"></span><span class="bone"></span></div>
+</div></div>
+<noscript><p class="banner warn">This dashboard needs JavaScript.
+The same figures are at /api/features, /api/alerts and /api/docs.</p></noscript>
 <footer hidden></footer>
 {config}
 <script src="{plotly}"></script>
@@ -50,9 +53,17 @@ class Shell(Dash):
 
     def _config(self) -> dict[str, Any]:
         """What the browser is told; without the version of Python and the address that developer tools would ask."""
-        return {**super()._config(), "python_version": "", "dash_version_url": ""}
+        return {**super()._config(), "python_version": "", "dash_version_url": ""}  # type: ignore[no-untyped-call]
 
-    def interpolate_index(self, **parts: Any) -> str:
+    def prepare(self) -> None:
+        """What Dash does before its first request; done at the start, so that no request races with it."""
+        self._setup_server()  # type: ignore[no-untyped-call]
+
+    def document(self) -> str:
+        """The first document, inside a request's context."""
+        return str(self.index())  # type: ignore[no-untyped-call]
+
+    def interpolate_index(self, **parts: Any) -> str:  # type: ignore[override]
         """The first document; ``parts`` are what Dash would put into its own."""
         return INDEX.format(
             icon=static.url("icon.svg"),

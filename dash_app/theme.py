@@ -84,7 +84,15 @@ def axis(colours: Palette, **more: Any) -> dict[str, Any]:
 def blank(colours: Palette, text: str = "No rows in this range") -> dict[str, Any]:
     """A figure that says that there is nothing to draw; an axis without rows would have no scale for its limits."""
     hidden = {"visible": False, "range": [0, 1], "fixedrange": True}
-    note = {"text": text, "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False, "font": {"color": colours["soft"], "size": 12}}
+    note = {
+        "text": text,
+        "x": 0.5,
+        "y": 0.5,
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+        "font": {"color": colours["soft"], "size": 12},
+    }
     return {"data": [], "layout": layout(colours, xaxis=hidden, yaxis=hidden, annotations=[note] if text else [])}
 
 

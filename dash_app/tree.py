@@ -25,8 +25,8 @@ def h(tag: str, attributes: dict[str, Any] | str | None = None, *children: Child
 def moment(ts: datetime | None, style: str = "dh", *, missing: str = "–") -> Tree | str:
     """A moment that the browser writes in the reader's zone.
 
-    ``style``: ``dh`` day and hour, ``hm`` hour and minute, ``full`` with the year, ``now`` the same for the running clock, ``age`` how long ago (kept
-    up to date by the browser from the server's time).
+    ``style``: ``dh`` day and hour, ``hm`` hour and minute, ``full`` with the year, ``now`` the same for the running
+    clock, ``age`` how long ago (both kept up to date by the browser from the server's time).
     """
     if ts is None:
         return missing

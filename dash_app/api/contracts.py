@@ -21,7 +21,14 @@ def _type(column: Column) -> Any:
     if tables.is_json(column):
         return Any
     name = str(column.dtype)
-    for start, kind in (("datetime", datetime), ("float", float), ("Int", int), ("int", int), ("bool", bool), ("boolean", bool)):
+    for start, kind in (
+        ("datetime", datetime),
+        ("float", float),
+        ("Int", int),
+        ("int", int),
+        ("bool", bool),
+        ("boolean", bool),
+    ):
         if name.startswith(start):
             return kind
     for check in column.checks:
@@ -40,7 +47,7 @@ def _field(column: Column) -> tuple[Any, Any]:
                 if check.name in _NUMBERS and argument in (check.statistics or {}):
                     limits[_NUMBERS[check.name]] = check.statistics[argument]
     unit = tables.unit(column)
-    extra = {"x-unit": unit} if unit else None
+    extra: Any = {"x-unit": unit} if unit else None
     if column.nullable and kind is not Any:
         kind = kind | None
     return kind, Field(description=column.description, json_schema_extra=extra, **limits)
@@ -50,9 +57,11 @@ def row(table: str) -> type[BaseModel]:
     """The pydantic model of a table's rows."""
     if table not in _made:
         schema = TABLES[table].to_schema()
-        fields = {column.name: _field(column) for column in schema.columns.values()}
+        fields: dict[str, Any] = {column.name: _field(column) for column in schema.columns.values()}
         name = "".join(part.capitalize() for part in table.split("_")) + "Row"
-        _made[table] = create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=(TABLES[table].__doc__ or "").strip(), **fields)
+        _made[table] = create_model(
+            name, __config__=ConfigDict(extra="forbid"), __doc__=(TABLES[table].__doc__ or "").strip(), **fields
+        )
     return _made[table]
 
 
@@ -105,7 +114,9 @@ class CascadeEvent(BaseModel):
     title: str
     description: str
     source: str
-    data: dict[str, Any] = Field(description="total_liquidated_usd, velocity_usd_per_hour, side_bias, severity and more")
+    data: dict[str, Any] = Field(
+        description="total_liquidated_usd, velocity_usd_per_hour, side_bias, severity and more"
+    )
     alert_id: str
     episode_id: str
     window_hours: float | None
@@ -145,7 +156,9 @@ class AlertList(Answer):
 def listing(table: str) -> type[BaseModel]:
     """The answer that lists the newest row of a table per symbol or pair."""
     name = "".join(part.capitalize() for part in table.split("_")) + "Now"
-    return create_model(name, __base__=Answer, __doc__=(TABLES[table].__doc__ or "").strip(), items=(list[row(table)], ...))  # type: ignore[misc, call-overload, no-any-return]
+    return create_model(
+        name, __base__=Answer, __doc__=(TABLES[table].__doc__ or "").strip(), items=(list[row(table)], ...)
+    )  # type: ignore[misc, call-overload, no-any-return]
 
 
 class History(BaseModel):
@@ -167,7 +180,9 @@ class ActionRequest(BaseModel):
 
     kind: Literal["REPLAY", "SILENCE", "TEST"]
     args: dict[str, str | int | float | bool | None] = Field(
-        default_factory=dict, max_length=10, description="REPLAY: alert_id, endpoint; SILENCE: event_type, symbol, hours, comment; TEST: endpoint"
+        default_factory=dict,
+        max_length=10,
+        description="REPLAY: alert_id, endpoint; SILENCE: event_type, symbol, hours, comment; TEST: endpoint",
     )
 
 

@@ -30,7 +30,12 @@ from regimes_dagster.schemas import DERIVED_TABLES, RAW_TABLES
 from regimes_dagster.settings import Settings
 
 #: What may be read: raw and derived rows, forecast models, alerts, evidence. Nothing about endpoints or requests.
-NAMES = (*(str(model.to_schema().name) for model in (*DERIVED_TABLES, *RAW_TABLES)), "volatility_models", "alerts", "signal_evidence")
+NAMES = (
+    *(str(model.to_schema().name) for model in (*DERIVED_TABLES, *RAW_TABLES)),
+    "volatility_models",
+    "alerts",
+    "signal_evidence",
+)
 TableName = StrEnum("TableName", {name: name for name in NAMES})  # type: ignore[misc]
 
 DEFAULT_SPAN = timedelta(days=30)
@@ -44,7 +49,10 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
     """The route ``/api/history/{table}``."""
     routes = APIRouter(prefix="/api", tags=["history"], responses=ERRORS)
     slots = threading.BoundedSemaphore(AT_ONCE)
-    example = {"text/csv": {"schema": {"type": "string"}}, "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}}}
+    example = {
+        "text/csv": {"schema": {"type": "string"}},
+        "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+    }
 
     @routes.get(
         "/history/{table}",
@@ -56,10 +64,17 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
         request: Request,
         table: Annotated[TableName, Path(description="Table")],
         symbol: Annotated[str | None, Query(description="Only this symbol", max_length=40)] = None,
-        asset_pair: Annotated[str | None, Query(description="Only this pair (correlation_features)", max_length=80)] = None,
-        from_: Annotated[str | None, Query(alias="from", description="Rows after this moment; default 30 days before `to`", max_length=40)] = None,
+        asset_pair: Annotated[
+            str | None, Query(description="Only this pair (correlation_features)", max_length=80)
+        ] = None,
+        from_: Annotated[
+            str | None,
+            Query(alias="from", description="Rows after this moment; default 30 days before `to`", max_length=40),
+        ] = None,
         to: Annotated[str | None, Query(description="Rows up to this moment; default now", max_length=40)] = None,
-        columns: Annotated[str | None, Query(description="Comma-separated; default every column", max_length=2000)] = None,
+        columns: Annotated[
+            str | None, Query(description="Comma-separated; default every column", max_length=2000)
+        ] = None,
         format: Annotated[Literal["json", "csv", "parquet"], Query(description="Form of the answer")] = "json",
         limit: Annotated[int, Query(ge=1, le=10_000, description="Rows of a JSON page")] = 1_000,
         offset: Annotated[int, Query(ge=0, le=10_000_000, description="Rows to skip (JSON)")] = 0,
@@ -87,14 +102,18 @@ def _columns(table: str, text: str | None) -> list[str]:
     chosen = [one.strip() for one in text.split(",") if one.strip()]
     unknown = [one for one in chosen if one not in known]
     if unknown or not chosen:
-        raise problems.wrong("columns", text, f"{unknown[0][:40]!r} is no column of {table}" if unknown else "names no column", known)
+        raise problems.wrong(
+            "columns", text, f"{unknown[0][:40]!r} is no column of {table}" if unknown else "names no column", known
+        )
     return list(dict.fromkeys(chosen))
 
 
 def _key(table: str, symbol: str | None, pair: str | None, settings: Settings, keeper: SnapshotKeeper) -> str | None:
     if table == "correlation_features":
         if symbol is not None:
-            raise problems.wrong("symbol", symbol, "correlation_features is read by asset_pair", list(keeper.current.pairs))
+            raise problems.wrong(
+                "symbol", symbol, "correlation_features is read by asset_pair", list(keeper.current.pairs)
+            )
         if pair is not None and pair not in keeper.current.pairs:
             raise problems.unknown_symbol(pair, keeper.current.pairs)
         return pair
@@ -105,14 +124,33 @@ def _key(table: str, symbol: str | None, pair: str | None, settings: Settings, k
     return symbol
 
 
-def _page(reader: Reader, statement: sa.Select[Any], table: str, columns: Sequence[str], limit: int, offset: int) -> Response:
+def _page(
+    reader: Reader, statement: sa.Select[Any], table: str, columns: Sequence[str], limit: int, offset: int
+) -> Response:
     rows = [list(row.values()) for row in reader.rows(statement)]
     more = len(rows) > limit
     page = rows[:limit]
-    return send(encode({"table": table, "columns": list(columns), "rows": page, "count": len(page), "next_offset": offset + limit if more else None}))
+    return send(
+        encode(
+            {
+                "table": table,
+                "columns": list(columns),
+                "rows": page,
+                "count": len(page),
+                "next_offset": offset + limit if more else None,
+            }
+        )
+    )
 
 
-def _stream(reader: Reader, statement: sa.Select[Any], table: str, columns: Sequence[str], form: str, slots: threading.BoundedSemaphore) -> Response:
+def _stream(
+    reader: Reader,
+    statement: sa.Select[Any],
+    table: str,
+    columns: Sequence[str],
+    form: str,
+    slots: threading.BoundedSemaphore,
+) -> Response:
     if not slots.acquire(timeout=2):
         raise TooSlow("two exports are running; try again when one has ended")
     batches = reader.stream(statement, BATCH)

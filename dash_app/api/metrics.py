@@ -16,7 +16,18 @@ from dash_app.reader import Reader
 from dash_app.snapshot import SnapshotKeeper
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_ROUTES = ("/api/features", "/api/cascades", "/api/volatility", "/api/regimes", "/api/funding", "/api/correlation", "/api/alerts", "/api/history", "/api/version", "/_dash-update-component")  # fmt: skip
+_ROUTES = (
+    "/api/features",
+    "/api/cascades",
+    "/api/volatility",
+    "/api/regimes",
+    "/api/funding",
+    "/api/correlation",
+    "/api/alerts",
+    "/api/history",
+    "/api/version",
+    "/_dash-update-component",
+)
 
 
 class Metrics:

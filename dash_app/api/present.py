@@ -20,7 +20,9 @@ from dash_app.snapshot import Snapshot, SnapshotKeeper
 from regimes_dagster.schemas import EVENT_TYPES, OPERATIONAL_EVENT_TYPES
 from regimes_dagster.settings import Settings
 
-Symbol = Annotated[str | None, Query(description="Canonical symbol, e.g. BTC/USDT; default every symbol", max_length=40)]
+Symbol = Annotated[
+    str | None, Query(description="Canonical symbol, e.g. BTC/USDT; default every symbol", max_length=40)
+]
 At = Annotated[str | None, Query(description="ISO 8601 moment, e.g. 2024-08-05T12:00Z; default now", max_length=40)]
 Hours = Annotated[int, Query(ge=1, le=8784, description="How far back")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many")]
@@ -28,10 +30,19 @@ EventName = Literal[(*EVENT_TYPES, *OPERATIONAL_EVENT_TYPES)]  # type: ignore[va
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     304: {"description": "Not modified (ETag)"},
-    404: {"description": "Unknown symbol", "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}},
-    422: {"description": "Wrong parameter", "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}},
-    503: {"description": "Database away; see Retry-After", "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}},
-}  # fmt: skip
+    404: {
+        "description": "Unknown symbol",
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    },
+    422: {
+        "description": "Wrong parameter",
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    },
+    503: {
+        "description": "Database away; see Retry-After",
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    },
+}
 
 #: Path -> section of the snapshot and table.
 SECTIONS = {
@@ -77,7 +88,12 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
             raise problems.unknown_symbol(symbol, settings.symbols)
         return (symbol,) if symbol is not None else settings.symbols
 
-    @routes.get("/features", response_model=None, responses={200: {"model": contracts.Features}}, summary="Latest market metrics and every feature per symbol")
+    @routes.get(
+        "/features",
+        response_model=None,
+        responses={200: {"model": contracts.Features}},
+        summary="Latest market metrics and every feature per symbol",
+    )
     async def features(request: Request, symbol: Symbol = None, at: At = None) -> Response:
         symbols, when = chosen(symbol), moment("at", at)
         if when is not None:
@@ -85,7 +101,12 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
         snap = snapshot()
         return answers.remembered(request, lambda: _features(snap, symbols))
 
-    @routes.get("/cascades", response_model=None, responses={200: {"model": contracts.Cascades}}, summary="Cascade events, newest first")
+    @routes.get(
+        "/cascades",
+        response_model=None,
+        responses={200: {"model": contracts.Cascades}},
+        summary="Cascade events, newest first",
+    )
     async def cascades(request: Request, hours: Hours = 24, symbol: Symbol = None, limit: Limit = 100) -> Response:
         snap, symbols = snapshot(), chosen(symbol)
         if hours == 24:
@@ -96,7 +117,16 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
                 request,
                 lambda: _envelope(
                     snap,
-                    [_cascade(row) for row in alerts.cascades(reader, snap.moment() - timedelta(hours=hours), snap.moment(), symbol=symbol or "", limit=limit)],
+                    [
+                        _cascade(row)
+                        for row in alerts.cascades(
+                            reader,
+                            snap.moment() - timedelta(hours=hours),
+                            snap.moment(),
+                            symbol=symbol or "",
+                            limit=limit,
+                        )
+                    ],
                 ),
             )
         )
@@ -106,18 +136,29 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
             snap, symbols = snapshot(), chosen(symbol)
             rows = getattr(snap, section)
             if section == "correlation":
-                picked = [rows[pair] for pair in snap.pairs if pair in rows and (symbol is None or symbol in _sides(pair))]
+                picked = [
+                    rows[pair] for pair in snap.pairs if pair in rows and (symbol is None or symbol in _sides(pair))
+                ]
             else:
                 picked = [rows[one] for one in symbols if one in rows]
             return answers.remembered(request, lambda: _envelope(snap, picked))
 
         summary = f"Newest row of {table} per {'pair' if section == 'correlation' else 'symbol'}"
-        routes.add_api_route(f"/{path}", now, response_model=None, responses={200: {"model": contracts.listing(table)}}, summary=summary, name=path)
+        routes.add_api_route(
+            f"/{path}",
+            now,
+            response_model=None,
+            responses={200: {"model": contracts.listing(table)}},
+            summary=summary,
+            name=path,
+        )
 
     for path, (section, table) in SECTIONS.items():
         one_feature(path, section, table)
 
-    @routes.get("/alerts", response_model=None, responses={200: {"model": contracts.AlertList}}, summary="Alerts, newest first")
+    @routes.get(
+        "/alerts", response_model=None, responses={200: {"model": contracts.AlertList}}, summary="Alerts, newest first"
+    )
     async def list_alerts(
         request: Request,
         hours: Hours = 24,
@@ -132,7 +173,14 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
 
         def build() -> Any:
             rows = alerts.listing(
-                reader, limit=limit, offset=offset, start=snap.moment() - timedelta(hours=hours), end=snap.moment(), event=event_type or "", severity=min_severity, symbol=symbol or ""
+                reader,
+                limit=limit,
+                offset=offset,
+                start=snap.moment() - timedelta(hours=hours),
+                end=snap.moment(),
+                event=event_type or "",
+                severity=min_severity,
+                symbol=symbol or "",
             )
             return _envelope(snap, rows)
 
@@ -147,10 +195,18 @@ def _sides(pair: str) -> tuple[str, str]:
 
 
 def _envelope(snap: Snapshot, items: list[Any]) -> dict[str, Any]:
-    return {"as_of": snap.moment(), "state": snap.state(), "is_simulated": snap.is_simulated, "count": len(items), "items": items}
+    return {
+        "as_of": snap.moment(),
+        "state": snap.state(),
+        "is_simulated": snap.is_simulated,
+        "count": len(items),
+        "items": items,
+    }
 
 
-def _one(symbol: str, now: datetime, market: Any, volatility: Any, liquidation: Any, funding: Any, regime: Any) -> dict[str, Any]:
+def _one(
+    symbol: str, now: datetime, market: Any, volatility: Any, liquidation: Any, funding: Any, regime: Any
+) -> dict[str, Any]:
     stage = freshness.judge(symbol, market["ts"] if market else None, now)
     return {
         "symbol": symbol,
@@ -184,13 +240,30 @@ def _features_at(reader: Reader, settings: Settings, symbols: tuple[str, ...], a
     items = [_one(symbol, at, *(found.get(symbol) for found in rows)) for symbol in symbols]
     newest = max((row["ts"] for row in rows[0].values()), default=None)
     simulated = any(row["is_simulated"] for row in rows[0].values())
-    envelope = {"as_of": at, "state": freshness.judge("market", newest, at).state, "is_simulated": simulated, "count": len(items), "items": items}
+    envelope = {
+        "as_of": at,
+        "state": freshness.judge("market", newest, at).state,
+        "is_simulated": simulated,
+        "count": len(items),
+        "items": items,
+    }
     return {**envelope, "correlation": latest.newest(reader, "correlation_features", pairs, at)}
 
 
 def _cascade(row: dict[str, Any]) -> dict[str, Any]:
     data = row["data"] if isinstance(row["data"], dict) else {}
-    names = ("event_type", "symbol", "severity", "title", "description", "source", "alert_id", "episode_id", "suppressed_reason", "is_simulated")
+    names = (
+        "event_type",
+        "symbol",
+        "severity",
+        "title",
+        "description",
+        "source",
+        "alert_id",
+        "episode_id",
+        "suppressed_reason",
+        "is_simulated",
+    )
     return {
         **{name: row[name] for name in names},
         "timestamp": row["ts"],

@@ -20,7 +20,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "5"
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - named for what happened
     """An error with the status and the words that the caller gets."""
 
     def __init__(self, status: int, title: str, detail: str, **more: Any) -> None:

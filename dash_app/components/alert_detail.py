@@ -11,7 +11,7 @@ from typing import Any
 from dash_app import theme, wording
 from dash_app.components import badges, traces
 from dash_app.components.alert_rows import REASONS, subject
-from dash_app.components.table import Column, numbers, table, texts, times
+from dash_app.components.table import Column, numbers, table, times
 from dash_app.panels import Context, Figure
 from dash_app.queries import alerts, history
 from dash_app.tree import Tree, h, link, moment, note
@@ -20,13 +20,25 @@ Row = dict[str, Any]
 
 #: Event type -> table, column drawn around the alert, factor, unit, and the name of its threshold in ``explain``.
 AROUND: dict[str, tuple[str, str, float, str, tuple[str, ...]]] = {
-    "LIQUIDATION_CASCADE": ("liquidation_features", "velocity_1h", 1.0, "$", ("critical_velocity_usd_per_hour", "critical_velocity_eff", "critical_velocity")),
+    "LIQUIDATION_CASCADE": (
+        "liquidation_features",
+        "velocity_1h",
+        1.0,
+        "$",
+        ("critical_velocity_usd_per_hour", "critical_velocity_eff", "critical_velocity"),
+    ),
     "FUNDING_ANOMALY": ("funding_features", "funding_z_score", 1.0, "σ", ("anomaly_z_threshold",)),
     "FUNDING_REVERSAL": ("funding_features", "funding_rate_8h", 1e4, " bp", ()),
-    "VOLATILITY_REGIME_CHANGE": ("volatility_features", "volatility", 100.0, " %", ("stable_threshold", "high_vol_threshold", "explosive_threshold")),
+    "VOLATILITY_REGIME_CHANGE": (
+        "volatility_features",
+        "volatility",
+        100.0,
+        " %",
+        ("stable_threshold", "high_vol_threshold", "explosive_threshold"),
+    ),
     "CORRELATION_BREAK": ("correlation_features", "break_z", 1.0, "σ", ("break_z",)),
     "REGIME_CONFIRMED": ("regimes", "confidence", 100.0, " %", ("confirm_threshold",)),
-}  # fmt: skip
+}
 BEFORE, AFTER = timedelta(hours=48), timedelta(hours=24)
 GROUPS = (("inputs", "Inputs"), ("terms", "Terms of the formula"), ("thresholds", "Thresholds in force"))
 
@@ -46,20 +58,49 @@ def why(context: Context) -> Tree:
             return h("p", "empty none-chosen", "Choose an alert in the list to see why it fired.")
         return note("There is no alert of this id any more.")
     facts = [
-        badges.fact("Triggered by", h("span", None, "the hour that ended ", moment(row["ts"], "full"), f" {context.zone_name}")),
-        badges.fact("Episode", h("span", None, f"{row['phase'].lower()} at level {row['level']}, opened ", moment(row["onset_ts"], "dh"))),
+        badges.fact(
+            "Triggered by", h("span", None, "the hour that ended ", moment(row["ts"], "full"), f" {context.zone_name}")
+        ),
+        badges.fact(
+            "Episode",
+            h("span", None, f"{row['phase'].lower()} at level {row['level']}, opened ", moment(row["onset_ts"], "dh")),
+        ),
         badges.fact("Recorded", moment(row["recorded_at"], "full")),
     ]
     if row["suppressed_reason"]:
-        facts.append(badges.fact("Kept, not posted", REASONS.get(row["suppressed_reason"], row["suppressed_reason"])))
+        facts.append(
+            badges.fact("Kept, not posted", REASONS.get(row["suppressed_reason"], str(row["suppressed_reason"])))
+        )
     if row["retracted_at"] is not None:
-        facts.append(badges.fact("Retracted", h("span", None, moment(row["retracted_at"], "full"), ": a recomputation found that the condition did not hold")))
+        facts.append(
+            badges.fact(
+                "Retracted",
+                h(
+                    "span",
+                    None,
+                    moment(row["retracted_at"], "full"),
+                    ": a recomputation found that the condition did not hold",
+                ),
+            )
+        )
     return h(
         "div",
         "block",
-        h("div", "line", badges.severity(row["severity"]), h("b", "big", row["title"]), h("span", "grow", ""), link(context.view.href(alert=""), "close", class_="button")),
+        h(
+            "div",
+            "line",
+            badges.severity(row["severity"]),
+            h("b", "big", row["title"]),
+            h("span", "grow", ""),
+            link(context.view.href(alert=""), "close", class_="button"),
+        ),
         h("p", None, row["description"]),
-        h("div", "split", h("div", None, h("h3", None, "Event"), h("dl", "facts", *facts)), *_explanation(row["explain"])),
+        h(
+            "div",
+            "split",
+            h("div", None, h("h3", None, "Event"), h("dl", "facts", *facts)),
+            *_explanation(row["explain"]),
+        ),
     )
 
 
@@ -68,12 +109,22 @@ def _explanation(explain: Any) -> list[Tree]:
         return [h("div", None, h("h3", None, "Why"), h("p", "soft", "This event carries no explanation."))]
     known = [name for name, _ in GROUPS]
     blocks = []
-    for name, title in (*GROUPS, *((name, name.replace("_", " ").capitalize()) for name in explain if name not in known)):
+    for name, title in (
+        *GROUPS,
+        *((name, name.replace("_", " ").capitalize()) for name in explain if name not in known),
+    ):
         part = explain.get(name)
         if part is None or part == {}:
             continue
         items = part.items() if isinstance(part, Mapping) else [(title, part)]
-        blocks.append(h("div", None, h("h3", None, title), h("dl", "facts", *(badges.fact(key.replace("_", " "), badges.plain(value)) for key, value in items))))
+        blocks.append(
+            h(
+                "div",
+                None,
+                h("h3", None, title),
+                h("dl", "facts", *(badges.fact(key.replace("_", " "), badges.plain(value)) for key, value in items)),
+            )
+        )
     return blocks
 
 
@@ -83,9 +134,15 @@ def payload(context: Context) -> Tree:
     if row is None:
         return h("p", "soft", "")
     body = {
-        "event_type": row["event_type"], "timestamp": row["ts"].strftime("%Y-%m-%dT%H:%M:%S.000Z"), "symbol": row["symbol"], "severity": row["severity"],
-        "title": row["title"], "description": row["description"], "source": row["source"], "data": row["data"],
-    }  # fmt: skip
+        "event_type": row["event_type"],
+        "timestamp": row["ts"].strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "symbol": row["symbol"],
+        "severity": row["severity"],
+        "title": row["title"],
+        "description": row["description"],
+        "source": row["source"],
+        "data": row["data"],
+    }
     if row["asset_pair"]:
         body["asset_pair"] = row["asset_pair"]
     return h("pre", {"tabindex": "0", "aria-label": "Payload"}, json.dumps(body, indent=2, ensure_ascii=False))
@@ -98,14 +155,34 @@ def attempts(context: Context) -> Tree:
         return h("p", "soft", "")
     found = alerts.attempts(context.reader, row["alert_id"])
     columns = [
-        Column("Endpoint", lambda one: h("span", {"title": one["endpoint"]}, f"{one['name'] or 'removed'} · {one['host'] or ''} …{one['endpoint'][:4]}")),
-        Column("State", lambda one: badges.state(one["state"], {"DELIVERED": True, "DEAD": False, "EXPIRED": False}.get(one["state"]), one["state"].lower() + (f": {one['reason'].lower()}" if one["reason"] else "")), lambda one: one["state"]),
+        Column(
+            "Endpoint",
+            lambda one: h(
+                "span",
+                {"title": one["endpoint"]},
+                f"{one['name'] or 'removed'} · {one['host'] or ''} …{one['endpoint'][:4]}",
+            ),
+        ),
+        Column(
+            "State",
+            lambda one: badges.state(
+                one["state"],
+                {"DELIVERED": True, "DEAD": False, "EXPIRED": False}.get(one["state"]),
+                one["state"].lower() + (f": {one['reason'].lower()}" if one["reason"] else ""),
+            ),
+            lambda one: one["state"],
+        ),
         numbers("Attempts", "attempts", wording.count),
-        Column("HTTP", lambda one: str(one["last_status"] or one["last_error"] or "–"), lambda one: one["last_status"], number=True),
+        Column(
+            "HTTP",
+            lambda one: str(one["last_status"] or one["last_error"] or "–"),
+            lambda one: one["last_status"],
+            number=True,
+        ),
         times("Last", "last_attempt_at"),
         times("Next", "next_attempt_at"),
         Column("Replay", lambda one: "original" if one["series"] == 0 else f"replay {one['series']}"),
-    ]  # fmt: skip
+    ]
     kept = REASONS.get(row["suppressed_reason"] or "", "no endpoint wants this event")
     return h(
         "div",
@@ -119,12 +196,29 @@ def _forms(context: Context, row: Row) -> list[Tree]:
     if not context.reader.can_request:
         return [h("p", "soft", "Replay and silence are off: this dashboard has read access only.")]
     return [
-        h("form", {"class": "field", "data-action": "REPLAY", "data-args": json.dumps({"alert_id": row["alert_id"]})}, h("button", {"type": "submit", "class": "button"}, "Send again"), h("output", {"role": "status"}, "")),
         h(
             "form",
-            {"class": "field", "data-action": "SILENCE", "data-args": json.dumps({"event_type": row["event_type"], "symbol": row["symbol"]})},
-            h("button", {"type": "submit", "class": "button"}, f"Silence {wording.event_name(row['event_type']).lower()} {subject(row)}"),
-            h("select", {"name": "hours", "aria-label": "For how long"}, *(h("option", {"value": str(hours)}, f"for {hours} h") for hours in (1, 4, 24, 72))),
+            {"class": "field", "data-action": "REPLAY", "data-args": json.dumps({"alert_id": row["alert_id"]})},
+            h("button", {"type": "submit", "class": "button"}, "Send again"),
+            h("output", {"role": "status"}, ""),
+        ),
+        h(
+            "form",
+            {
+                "class": "field",
+                "data-action": "SILENCE",
+                "data-args": json.dumps({"event_type": row["event_type"], "symbol": row["symbol"]}),
+            },
+            h(
+                "button",
+                {"type": "submit", "class": "button"},
+                f"Silence {wording.event_name(row['event_type']).lower()} {subject(row)}",
+            ),
+            h(
+                "select",
+                {"name": "hours", "aria-label": "For how long"},
+                *(h("option", {"value": str(hours)}, f"for {hours} h") for hours in (1, 4, 24, 72)),
+            ),
             h("input", {"name": "comment", "placeholder": "why (optional)", "aria-label": "Why", "maxlength": "200"}),
             h("output", {"role": "status"}, ""),
         ),
@@ -150,14 +244,47 @@ def chart(context: Context) -> Figure:
     prefix = "$" if suffix == "$" else ""
     unit = "" if prefix else suffix
     at = context.local(row["ts"])
-    data = [traces.line(context, rows, column.replace("_", " "), column, f"{prefix}%{{y:,.4~g}}{unit}", factor=factor, color=colours["accent"], width=1.8)]
-    vertical = {"type": "line", "xref": "x", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": colours["text"], "width": 1, "dash": "dot"}}
+    data = [
+        traces.line(
+            context,
+            rows,
+            column.replace("_", " "),
+            column,
+            f"{prefix}%{{y:,.4~g}}{unit}",
+            factor=factor,
+            color=colours["accent"],
+            width=1.8,
+        )
+    ]
+    vertical = {
+        "type": "line",
+        "xref": "x",
+        "x0": at,
+        "x1": at,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": colours["text"], "width": 1, "dash": "dot"},
+    }
     layout = theme.layout(
         colours,
         xaxis=theme.axis(colours, type="date", nticks=7, hoverformat="%d %b %H:%M"),
-        yaxis=theme.axis(colours, fixedrange=True, tickprefix=prefix, ticksuffix=unit, tickformat=".2~s" if prefix else None),
+        yaxis=theme.axis(
+            colours, fixedrange=True, tickprefix=prefix, ticksuffix=unit, tickformat=".2~s" if prefix else None
+        ),
         shapes=[vertical, *(traces.limit(colours, value)[0] for value in shown)],
-        annotations=[{"x": at, "xref": "x", "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False, "text": "fired", "font": {"size": 10, "color": colours["soft"]}}],
+        annotations=[
+            {
+                "x": at,
+                "xref": "x",
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "text": "fired",
+                "font": {"size": 10, "color": colours["soft"]},
+            }
+        ],
         margin={"l": 8, "r": 10, "t": 20, "b": 6},
         uirevision=row["alert_id"],
     )

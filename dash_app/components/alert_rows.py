@@ -57,12 +57,18 @@ def lines(context: Context) -> Tree:
             "li",
             {"key": row["alert_id"]},
             badges.severity(row["severity"]),
-            link(context.view.href(page="/alerts", alert=row["alert_id"]), h("b", None, subject(row)), " ", wording.event_name(row["event_type"]).lower(), class_="alert-title"),
+            link(
+                context.view.href(page="/alerts", alert=row["alert_id"]),
+                h("b", None, subject(row)),
+                " ",
+                wording.event_name(row["event_type"]).lower(),
+                class_="alert-title",
+            ),
             h("span", "soft num", moment(row["ts"], "age")),
             outcome(row),
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     return h("ul", "alert-lines", *items)
 
 
@@ -71,8 +77,18 @@ def columns(context: Context) -> list[Column]:
     return [
         times(f"Time ({context.zone_name})", "ts"),
         Column("Severity", lambda row: badges.severity(row["severity"]), lambda row: row["severity"]),
-        Column("Event", lambda row: wording.event_name(row["event_type"]) + ("" if row["phase"] == "OPEN" else f" · {row['phase'].lower()}"), lambda row: row["event_type"]),
+        Column(
+            "Event",
+            lambda row: (
+                wording.event_name(row["event_type"]) + ("" if row["phase"] == "OPEN" else f" · {row['phase'].lower()}")
+            ),
+            lambda row: row["event_type"],
+        ),
         Column("Symbol", subject, lambda row: row["symbol"]),
-        Column("What happened", lambda row: link(context.view.href(alert=row["alert_id"]), row["description"] or row["title"]), lambda row: row["description"]),
+        Column(
+            "What happened",
+            lambda row: link(context.view.href(alert=row["alert_id"]), row["description"] or row["title"]),
+            lambda row: row["description"],
+        ),
         Column("Delivered", outcome, lambda row: row["delivered"]),
-    ]  # fmt: skip
+    ]

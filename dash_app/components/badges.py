@@ -75,12 +75,18 @@ def meter(share: float | None, label: str, *, text: str, tick: float | None = No
     return h(
         "div",
         {
-            "class": f"meter {kind}".strip(), "role": "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100",
-            "aria-valuenow": str(round(100 * share)), "aria-valuetext": text, "style": {"--v": f"{100 * min(max(share, 0), 1):.1f}%"},
+            "class": f"meter {kind}".strip(),
+            "role": "meter",
+            "aria-label": label,
+            "aria-valuemin": "0",
+            "aria-valuemax": "100",
+            "aria-valuenow": str(round(100 * share)),
+            "aria-valuetext": text,
+            "style": {"--v": f"{100 * min(max(share, 0), 1):.1f}%"},
         },
         h("i", None),
         h("b", {"style": {"--t": f"{100 * tick:.1f}%"}}) if tick is not None else None,
-    )  # fmt: skip
+    )
 
 
 def figure(label: str, value: str | Tree, detail: str | Tree | None = None, kind: str = "") -> Tree:

@@ -35,11 +35,26 @@ def columns(context: Context) -> list[Column]:
         times(f"Time ({context.zone_name})", "ts"),
         Column("Symbol", open_it, lambda row: row["symbol"]),
         Column("Side", lambda row: side(payload(row, "side_bias")), lambda row: payload(row, "side_bias")),
-        Column("Total", lambda row: wording.money(payload(row, "total_liquidated_usd")), lambda row: payload(row, "total_liquidated_usd"), number=True),
-        Column("Velocity", lambda row: wording.money(payload(row, "velocity_usd_per_hour"), per_hour=True), lambda row: payload(row, "velocity_usd_per_hour"), number=True),
-        Column("× limit", lambda row: wording.number(payload(row, "severity")), lambda row: payload(row, "severity"), number=True),
+        Column(
+            "Total",
+            lambda row: wording.money(payload(row, "total_liquidated_usd")),
+            lambda row: payload(row, "total_liquidated_usd"),
+            number=True,
+        ),
+        Column(
+            "Velocity",
+            lambda row: wording.money(payload(row, "velocity_usd_per_hour"), per_hour=True),
+            lambda row: payload(row, "velocity_usd_per_hour"),
+            number=True,
+        ),
+        Column(
+            "× limit",
+            lambda row: wording.number(payload(row, "severity")),
+            lambda row: payload(row, "severity"),
+            number=True,
+        ),
         Column("Severity", lambda row: badges.severity(row["severity"]), lambda row: row["severity"]),
-    ]  # fmt: skip
+    ]
 
 
 def largest(context: Context, rows: Sequence[Row], count: int = 5) -> Tree:

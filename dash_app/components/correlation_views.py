@@ -71,7 +71,10 @@ def _cell(context: Context, row: Row | None, same: bool) -> Tree:
     broken = row["trigger"] != "NONE"
     text = ("⚡ " if broken else "") + wording.number(rho, 2, sign=True)
     href = context.view.href(page="/correlation", pair=row["asset_pair"])
-    band = f"usual {wording.number(row['band_low'])} to {wording.number(row['band_high'])}, break_z {wording.sigma(row['break_z'])}"
+    band = (
+        f"usual {wording.number(row['band_low'])} to {wording.number(row['band_high'])}, break_z "
+        f"{wording.sigma(row['break_z'])}"
+    )
     return h(
         "td",
         {"class": f"cell c-{'n' if rho < 0 else 'p'}{step}" + (" broken" if broken else "")},
@@ -110,8 +113,13 @@ def pair_rows(context: Context) -> list[Row]:
     """History of the pair in view."""
     start, end = context.window
     how: dict[str, history.How] = {
-        "return_correlation": "last", "band_low": "last", "band_high": "last", "baseline_correlation": "last", "break_z": "min", "spread_z": "widest",
-    }  # fmt: skip
+        "return_correlation": "last",
+        "band_low": "last",
+        "band_high": "last",
+        "baseline_correlation": "last",
+        "break_z": "min",
+        "spread_z": "widest",
+    }
     return context.once(
         "pair",
         lambda: history.series(context.reader, "correlation_features", context.view.pair, start, end, how, points=700),
@@ -133,17 +141,59 @@ def pair_chart(context: Context) -> Figure:
     limit = context.settings.correlation.break_z
     data = [
         line("usual, low", "band_low", line=none, hoverinfo="skip"),
-        line("usual, high", "band_high", line=none, fill="tonexty", fillcolor=faded(colours["soft"], 0.18), hoverinfo="skip"),
-        line("usual", "baseline_correlation", line={"color": colours["soft"], "width": 1, "dash": "dot"}, hovertemplate="usual %{y:.2f}<extra></extra>"),
-        line("72 h", "return_correlation", line={"color": colours["accent"], "width": 2}, hovertemplate="72 h %{y:+.2f}<extra></extra>"),
-        line("break_z", "break_z", yaxis="y2", line={"color": colours["text"], "width": 1.2}, hovertemplate="break_z %{y:+.1f}σ<extra></extra>"),
-    ]  # fmt: skip
+        line(
+            "usual, high",
+            "band_high",
+            line=none,
+            fill="tonexty",
+            fillcolor=faded(colours["soft"], 0.18),
+            hoverinfo="skip",
+        ),
+        line(
+            "usual",
+            "baseline_correlation",
+            line={"color": colours["soft"], "width": 1, "dash": "dot"},
+            hovertemplate="usual %{y:.2f}<extra></extra>",
+        ),
+        line(
+            "72 h",
+            "return_correlation",
+            line={"color": colours["accent"], "width": 2},
+            hovertemplate="72 h %{y:+.2f}<extra></extra>",
+        ),
+        line(
+            "break_z",
+            "break_z",
+            yaxis="y2",
+            line={"color": colours["text"], "width": 1.2},
+            hovertemplate="break_z %{y:+.1f}σ<extra></extra>",
+        ),
+    ]
     layout = theme.layout(
         colours,
         xaxis=x_axis(context, anchor="y2"),
         yaxis=theme.axis(colours, domain=[0.36, 1], fixedrange=True, tickformat="+.1f", nticks=5),
-        yaxis2=theme.axis(colours, domain=[0, 0.26], fixedrange=True, ticksuffix="σ", nticks=3, zeroline=True, zerolinecolor=colours["line"]),
-        shapes=[{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": limit, "y1": limit, "line": {"color": colours["explosive"], "width": 1, "dash": "dash"}}],
+        yaxis2=theme.axis(
+            colours,
+            domain=[0, 0.26],
+            fixedrange=True,
+            ticksuffix="σ",
+            nticks=3,
+            zeroline=True,
+            zerolinecolor=colours["line"],
+        ),
+        shapes=[
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "yref": "y2",
+                "y0": limit,
+                "y1": limit,
+                "line": {"color": colours["explosive"], "width": 1, "dash": "dash"},
+            }
+        ],
         uirevision=revision(context),
-    )  # fmt: skip
+    )
     return {"data": data, "layout": layout}

@@ -10,7 +10,7 @@ from dash import dcc, html
 
 from dash_app.panels import Part
 
-CHART_CONFIG = {
+CHART_CONFIG: Any = {
     "displaylogo": False,
     "displayModeBar": False,
     "responsive": True,
@@ -22,13 +22,18 @@ CHART_CONFIG = {
 def place(part: Part, lines: int = 4) -> html.Div:
     """Where a tree goes; until the first data arrive, ``lines`` grey bars hold the height."""
     bars = [html.Span(className="bone") for _ in range(lines)]
-    return html.Div(bars, id=part.id, className="island", **{"data-skeleton": "1", "aria-busy": "true"})
+    return html.Div(bars, id=part.id, className="island", **_named({"data-skeleton": "1", "aria-busy": "true"}))
 
 
 def chart(part: Part, height: str, label: str) -> html.Div:
     """Where a figure goes; ``height`` is one of the classes s, m, l, xl."""
     graph = dcc.Graph(id=part.id, config=CHART_CONFIG, figure=_blank(), className="graph", responsive=True)
-    return html.Div(graph, className=f"chart chart-{height}", role="img", **{"aria-label": label})
+    return html.Div(graph, className=f"chart chart-{height}", role="img", **_named({"aria-label": label}))
+
+
+def _named(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes whose names are no Python names (Dash's stubs know none of them)."""
+    return attributes
 
 
 def _blank() -> dict[str, Any]:
@@ -39,13 +44,13 @@ def _blank() -> dict[str, Any]:
 
 def panel(name: str, title: str, *children: Any, hint: str = "", area: str = "") -> html.Section:
     """A panel: heading, hint at its right, content, and the line that says when it could not be refreshed."""
-    head = [html.H2(title, id=f"{name}-title")]
+    head: list[Any] = [html.H2(title, id=f"{name}-title")]
     if hint:
         head.append(html.Span(hint, className="hint"))
     return html.Section(
         [html.Div(head, className="panel-head"), html.P(className="problem", role="status"), *children],
         className="panel" + (f" area-{area}" if area else ""),
-        **{"data-panel": name, "aria-labelledby": f"{name}-title"},
+        **_named({"data-panel": name, "aria-labelledby": f"{name}-title"}),
     )
 
 

@@ -37,13 +37,24 @@ def tabs(context: Context) -> Tree:
                 "span",
                 {"class": "switch", "role": "group", "aria-label": "Time zone"},
                 *(
-                    link(view.href(tz=zone), name, class_="on" if view.tz == zone else None, aria_current="true" if view.tz == zone else None)
+                    link(
+                        view.href(tz=zone),
+                        name,
+                        class_="on" if view.tz == zone else None,
+                        aria_current="true" if view.tz == zone else None,
+                    )
                     for zone, name in (("utc", "UTC"), ("local", "local"))
                 ),
             ),
-            link(view.href(theme=other), "☀" if other == "light" else "☾", class_="icon", aria_label=f"Switch to the {other} theme", title=f"{other.capitalize()} theme"),
+            link(
+                view.href(theme=other),
+                "☀" if other == "light" else "☾",
+                class_="icon",
+                aria_label=f"Switch to the {other} theme",
+                title=f"{other.capitalize()} theme",
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def status(context: Context) -> Tree:
@@ -133,7 +144,8 @@ def banner(context: Context) -> Tree:
             h(
                 "p",
                 {"class": "info", "key": "mode"},
-                "Read-only session: replay and silence are off until `regimes db upgrade` has made the role regimes_dashboard.",
+                "Read-only session: replay and silence are off until `regimes db upgrade` has made the role "
+                "regimes_dashboard.",
             )
         )
     lines += [h("p", {"class": "info", "key": f"note{number}"}, text) for number, text in enumerate(context.notes)]

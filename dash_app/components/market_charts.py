@@ -70,14 +70,16 @@ def price(context: Context) -> Figure:
     shapes, notes = _zones(context, rows)
     data: list[dict[str, Any]] = [
         {
-            "type": "candlestick", "name": wording.base(context.view.symbol), "x": times,
+            "type": "candlestick",
+            "name": wording.base(context.view.symbol),
+            "x": times,
             **{name: [row[name] for row in rows] for name in ("open", "high", "low", "close")},
             "increasing": {"line": {"color": colours["up"], "width": 1}, "fillcolor": "rgba(0,0,0,0)"},
             "decreasing": {"line": {"color": colours["down"], "width": 1}, "fillcolor": colours["down"]},
         },
         _cascade_marks(context, rows),
         *_funding(context),
-    ]  # fmt: skip
+    ]
     layout = theme.layout(
         colours,
         xaxis=x_axis(context, rangeslider={"visible": False}, anchor="y2"),
@@ -111,16 +113,32 @@ def _zones(context: Context, rows: list[Row]) -> tuple[list[dict[str, Any]], lis
         colour = context.colours["long" if (zone["long_share"] or 0) >= 0.5 else "short"]
         shapes.append(
             {
-                "type": "rect", "layer": "below", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": zone["price_low"], "y1": zone["price_high"],
-                "fillcolor": faded(colour, 0.10 + 0.35 * zone["usd_share"]), "line": {"width": 0},
+                "type": "rect",
+                "layer": "below",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "yref": "y",
+                "y0": zone["price_low"],
+                "y1": zone["price_high"],
+                "fillcolor": faded(colour, 0.10 + 0.35 * zone["usd_share"]),
+                "line": {"width": 0},
             }
-        )  # fmt: skip
+        )
         notes.append(
             {
-                "xref": "paper", "x": 0.004, "xanchor": "left", "yref": "y", "y": zone["price_high"], "yanchor": "bottom", "showarrow": False,
-                "text": f"flushed {wording.money(zone['liq_usd'])}", "font": {"size": 10, "color": colour}, "bgcolor": faded(context.colours["panel"], 0.7),
+                "xref": "paper",
+                "x": 0.004,
+                "xanchor": "left",
+                "yref": "y",
+                "y": zone["price_high"],
+                "yanchor": "bottom",
+                "showarrow": False,
+                "text": f"flushed {wording.money(zone['liq_usd'])}",
+                "font": {"size": 10, "color": colour},
+                "bgcolor": faded(context.colours["panel"], 0.7),
             }
-        )  # fmt: skip
+        )
     return shapes, notes
 
 
@@ -133,14 +151,23 @@ def _cascade_marks(context: Context, rows: list[Row]) -> dict[str, Any]:
         ys.append(bar["low"] if bar else None)
     sides = [payload(row, "side_bias") for row in found]
     return {
-        "type": "scatter", "mode": "markers", "name": "cascade", "x": context.axis_times(found), "y": ys,
+        "type": "scatter",
+        "mode": "markers",
+        "name": "cascade",
+        "x": context.axis_times(found),
+        "y": ys,
         "marker": {
-            "symbol": "triangle-up", "size": 11, "color": [context.colours["short" if one == "SHORT" else "long"] for one in sides],
+            "symbol": "triangle-up",
+            "size": 11,
+            "color": [context.colours["short" if one == "SHORT" else "long"] for one in sides],
             "line": {"width": 1, "color": context.colours["page"]},
         },
-        "customdata": [[one or "", wording.money(payload(row, "total_liquidated_usd")), row["severity"]] for one, row in zip(sides, found, strict=True)],
+        "customdata": [
+            [one or "", wording.money(payload(row, "total_liquidated_usd")), row["severity"]]
+            for one, row in zip(sides, found, strict=True)
+        ],
         "hovertemplate": "cascade %{customdata[0]} %{customdata[1]} · %{customdata[2]}<extra></extra>",
-    }  # fmt: skip
+    }
 
 
 def _funding(context: Context) -> list[dict[str, Any]]:
@@ -151,15 +178,27 @@ def _funding(context: Context) -> list[dict[str, Any]]:
     bp = "%{y:+.2f} bp per 8 h · z %{customdata:+.1f}σ<extra>funding</extra>"
     return [
         {
-            "type": "scatter", "mode": "lines", "name": "funding", "x": context.axis_times(rows), "y": [_bp(row["funding_rate_8h"]) for row in rows],
-            "customdata": [row["funding_z_score"] for row in rows], "yaxis": "y2", "line": {"color": context.colours["accent"], "width": 1.5, "shape": "hv"},
+            "type": "scatter",
+            "mode": "lines",
+            "name": "funding",
+            "x": context.axis_times(rows),
+            "y": [_bp(row["funding_rate_8h"]) for row in rows],
+            "customdata": [row["funding_z_score"] for row in rows],
+            "yaxis": "y2",
+            "line": {"color": context.colours["accent"], "width": 1.5, "shape": "hv"},
             "hovertemplate": bp,
         },
         {
-            "type": "scatter", "mode": "markers", "name": "anomaly", "x": context.axis_times(odd), "y": [_bp(row["funding_rate_8h"]) for row in odd],
-            "yaxis": "y2", "marker": {"symbol": "diamond", "size": 7, "color": context.colours["explosive"]}, "hoverinfo": "skip",
+            "type": "scatter",
+            "mode": "markers",
+            "name": "anomaly",
+            "x": context.axis_times(odd),
+            "y": [_bp(row["funding_rate_8h"]) for row in odd],
+            "yaxis": "y2",
+            "marker": {"symbol": "diamond", "size": 7, "color": context.colours["explosive"]},
+            "hoverinfo": "skip",
         },
-    ]  # fmt: skip
+    ]
 
 
 def _bp(rate: float | None) -> float | None:
@@ -170,8 +209,13 @@ def sums(context: Context) -> tuple[list[Row], timedelta]:
     """Liquidations of the symbol in view by step, at most 260 bars."""
     start, end = context.window
     how: dict[str, history.How] = {
-        "long_liq_usd": "avg", "short_liq_usd": "avg", "coverage": "avg", "critical_velocity_eff": "last", "is_cascade": "any", "severity": "max",
-    }  # fmt: skip
+        "long_liq_usd": "avg",
+        "short_liq_usd": "avg",
+        "coverage": "avg",
+        "critical_velocity_eff": "last",
+        "is_cascade": "any",
+        "severity": "max",
+    }
     return context.once(
         "sums",
         lambda: history.series(
@@ -191,16 +235,36 @@ def liquidations(context: Context) -> Figure:
 
     def bars(name: str, key: str, colour: str, pattern: str) -> dict[str, Any]:
         return {
-            "type": "bar", "name": name, "x": middle, "y": [row[key] for row in rows], "customdata": [wording.money(row[key]) for row in rows],
-            "marker": {"color": colour, "line": {"width": 0}, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": colours["panel"], "fgopacity": 0.75, "size": 5, "solidity": 0.35}},
+            "type": "bar",
+            "name": name,
+            "x": middle,
+            "y": [row[key] for row in rows],
+            "customdata": [wording.money(row[key]) for row in rows],
+            "marker": {
+                "color": colour,
+                "line": {"width": 0},
+                "pattern": {
+                    "shape": pattern,
+                    "fillmode": "overlay",
+                    "fgcolor": colours["panel"],
+                    "fgopacity": 0.75,
+                    "size": 5,
+                    "solidity": 0.35,
+                },
+            },
             "hovertemplate": hover,
-        }  # fmt: skip
+        }
 
     limit = {
-        "type": "scatter", "mode": "lines", "name": "limit", "x": middle, "y": [row["critical_velocity_eff"] for row in rows],
+        "type": "scatter",
+        "mode": "lines",
+        "name": "limit",
+        "x": middle,
+        "y": [row["critical_velocity_eff"] for row in rows],
         "customdata": [wording.money(row["critical_velocity_eff"], per_hour=True) for row in rows],
-        "line": {"color": colours["explosive"], "width": 1, "dash": "dash", "shape": "hvh"}, "hovertemplate": "limit %{customdata}<extra></extra>",
-    }  # fmt: skip
+        "line": {"color": colours["explosive"], "width": 1, "dash": "dash", "shape": "hvh"},
+        "hovertemplate": "limit %{customdata}<extra></extra>",
+    }
     layout = theme.layout(
         colours,
         barmode="stack",
@@ -233,9 +297,17 @@ def uncovered(
         if not poor and begin is not None:
             shapes.append(
                 {
-                    "type": "rect", "layer": "below", "xref": "x", "yref": "paper", "x0": context.local(begin), "x1": context.local(rows[position - 1]["ts"]),
-                    "y0": 0, "y1": 1, "fillcolor": faded(context.colours["soft"], 0.16), "line": {"width": 0},
+                    "type": "rect",
+                    "layer": "below",
+                    "xref": "x",
+                    "yref": "paper",
+                    "x0": context.local(begin),
+                    "x1": context.local(rows[position - 1]["ts"]),
+                    "y0": 0,
+                    "y1": 1,
+                    "fillcolor": faded(context.colours["soft"], 0.16),
+                    "line": {"width": 0},
                 }
-            )  # fmt: skip
+            )
             begin = None
     return shapes[:most]

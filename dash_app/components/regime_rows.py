@@ -52,14 +52,23 @@ def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: igno
             h("b", "num", wording.whole_percent(confidence)),
         ),
         badges.meter(
-            confidence, f"Confidence {wording.base(symbol)}", text=f"{wording.whole_percent(confidence)}, limit {wording.whole_percent(limit)}",
-            tick=limit, kind="on" if actionable else "off",
+            confidence,
+            f"Confidence {wording.base(symbol)}",
+            text=f"{wording.whole_percent(confidence)}, limit {wording.whole_percent(limit)}",
+            tick=limit,
+            kind="on" if actionable else "off",
         ),
         h(
             "div",
             "line soft",
             *(
-                h("span", {"class": "tf", "title": f"{name}: {row[f'regime_{name}']}"}, f"{name} ", h("span", {"aria-hidden": "true"}, badges.emoji(row[f"regime_{name}"], context.settings)), h("span", "sr", row[f"regime_{name}"]))
+                h(
+                    "span",
+                    {"class": "tf", "title": f"{name}: {row[f'regime_{name}']}"},
+                    f"{name} ",
+                    h("span", {"aria-hidden": "true"}, badges.emoji(row[f"regime_{name}"], context.settings)),
+                    h("span", "sr", row[f"regime_{name}"]),
+                )
                 for name in TIMEFRAMES
             ),
             h("span", "grow", ""),
@@ -68,12 +77,22 @@ def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: igno
         h(
             "div",
             "line soft",
-            h("span", {"title": "Weighted directional lean, −1 to +1"}, "long bias ", h("b", None, wording.number(row["long_bias"], 2, sign=True))),
-            h("span", {"title": "Caution (stop-width) factor, not a position size"}, "risk ", h("b", None, wording.times(row["risk_multiplier"]))),
+            h(
+                "span",
+                {"title": "Weighted directional lean, −1 to +1"},
+                "long bias ",
+                h("b", None, wording.number(row["long_bias"], 2, sign=True)),
+            ),
+            h(
+                "span",
+                {"title": "Caution (stop-width) factor, not a position size"},
+                "risk ",
+                h("b", None, wording.times(row["risk_multiplier"])),
+            ),
             h("span", "grow", ""),
             h("span", None, f"for {wording.hours(row['hours_in_regime'])}"),
         ),
-    )  # fmt: skip
+    )
 
 
 def as_of(context: Context) -> Tree:

@@ -56,7 +56,8 @@ def evidence(*tests: str) -> Any:
         rows = latest.evidence(context.reader, tests)
         if not rows:
             return note(
-                "Nothing measured yet. `regimes evidence` measures every signal on your own history and fills this panel."
+                "Nothing measured yet. `regimes evidence` measures every signal on your own history and "
+                "fills this panel."
             )
         columns = [
             Column("What", lambda row: row["note"] or row["metric"].replace("_", " "), lambda row: row["metric"]),

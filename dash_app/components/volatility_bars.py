@@ -49,16 +49,47 @@ def _bar(context: Context, symbol: str, row: dict | None, top: float, edges: lis
     return h(
         "div",
         {"class": "vol", "key": symbol},
-        h("div", "line", name, badges.regime(regime), h("span", "grow", ""), h("b", "num", wording.percent(row["volatility"])), h("span", {"class": "num risk", "title": "Caution (stop-width) factor, not a position size"}, wording.times(row["risk_multiplier"]))),
+        h(
+            "div",
+            "line",
+            name,
+            badges.regime(regime),
+            h("span", "grow", ""),
+            h("b", "num", wording.percent(row["volatility"])),
+            h(
+                "span",
+                {"class": "num risk", "title": "Caution (stop-width) factor, not a position size"},
+                wording.times(row["risk_multiplier"]),
+            ),
+        ),
         h(
             "div",
             {
-                "class": f"vol-bar reg-{regime.lower()}", "role": "meter", "aria-label": f"Volatility {wording.base(symbol)}",
-                "aria-valuemin": "0", "aria-valuemax": f"{100 * top:.2f}", "aria-valuenow": f"{100 * row['volatility']:.2f}", "aria-valuetext": text,
+                "class": f"vol-bar reg-{regime.lower()}",
+                "role": "meter",
+                "aria-label": f"Volatility {wording.base(symbol)}",
+                "aria-valuemin": "0",
+                "aria-valuemax": f"{100 * top:.2f}",
+                "aria-valuenow": f"{100 * row['volatility']:.2f}",
+                "aria-valuetext": text,
             },
             h("i", {"style": {"--v": f"{100 * row['volatility'] / top:.2f}%"}}),
             *(h("u", {"style": {"--t": f"{100 * edge / top:.2f}%"}}) for edge in edges),
-            h("b", {"style": {"--t": f"{100 * min(forecast, top) / top:.2f}%"}, "title": f"Forecast {wording.percent(forecast)}"}) if forecast is not None else None,
+            h(
+                "b",
+                {
+                    "style": {"--t": f"{100 * min(forecast, top) / top:.2f}%"},
+                    "title": f"Forecast {wording.percent(forecast)}",
+                },
+            )
+            if forecast is not None
+            else None,
         ),
-        h("div", "line soft", h("span", None, percentile, " of 90 d"), h("span", "grow", ""), h("span", None, "forecast ", wording.percent(forecast))),
-    )  # fmt: skip
+        h(
+            "div",
+            "line soft",
+            h("span", None, percentile, " of 90 d"),
+            h("span", "grow", ""),
+            h("span", None, "forecast ", wording.percent(forecast)),
+        ),
+    )

@@ -5,5 +5,6 @@ from dash_app.panels import Page
 
 #: Every tab by its path, in the order of the tabs.
 PAGES: dict[str, Page] = {
-    module.PAGE.path: module.PAGE for module in (overview, cascades, funding, volatility, regimes, correlation, alerts, health)
+    module.PAGE.path: module.PAGE
+    for module in (overview, cascades, funding, volatility, regimes, correlation, alerts, health)
 }

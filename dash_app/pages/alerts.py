@@ -41,7 +41,10 @@ def _stats(context: Context) -> Tree:
 
 def _controls(context: Context) -> Tree:
     view = context.view
-    events = [("", "every event"), *((name, wording.event_name(name)) for name in (*EVENT_TYPES, *OPERATIONAL_EVENT_TYPES))]
+    events = [
+        ("", "every event"),
+        *((name, wording.event_name(name)) for name in (*EVENT_TYPES, *OPERATIONAL_EVENT_TYPES)),
+    ]
     severities = [("", "every severity"), ("WARNING", "warning and above"), ("CRITICAL", "critical only")]
     return h(
         "div",
@@ -51,7 +54,17 @@ def _controls(context: Context) -> Tree:
             "field",
             controls.select("Event", "event", view.event, events),
             controls.select("Severity", "severity", view.severity, severities),
-            h("input", {"type": "search", "data-param": "q", "value": view.search, "placeholder": "search", "aria-label": "Search in titles", "class": "select"}),
+            h(
+                "input",
+                {
+                    "type": "search",
+                    "data-param": "q",
+                    "value": view.search,
+                    "placeholder": "search",
+                    "aria-label": "Search in titles",
+                    "class": "select",
+                },
+            ),
         ),
         controls.ranges(view, ("24h", "7d", "30d", "90d", "1y")),
     )
@@ -59,18 +72,44 @@ def _controls(context: Context) -> Tree:
 
 def _list(context: Context) -> Tree:
     view, (start, _) = context.view, context.window
-    rows = alerts.listing(context.reader, limit=MOST, start=start, end=max(context.now, context.window[1]), event=view.event, severity=view.severity, search=view.search)
+    rows = alerts.listing(
+        context.reader,
+        limit=MOST,
+        start=start,
+        end=max(context.now, context.window[1]),
+        event=view.event,
+        severity=view.severity,
+        search=view.search,
+    )
     filtered = "that matches the filters" if view.event or view.severity or view.search else "in this range"
     columns = alert_rows.columns(context)
-    tree = table("alerts", "Alerts", columns, rows, empty=f"No alert {filtered}. Looked back to {start:%Y-%m-%d %H:%M} UTC.", row_key=lambda row: row["alert_id"], tools=True, row_class=lambda row: "chosen" if row["alert_id"] == view.alert else "")
+    tree = table(
+        "alerts",
+        "Alerts",
+        columns,
+        rows,
+        empty=f"No alert {filtered}. Looked back to {start:%Y-%m-%d %H:%M} UTC.",
+        row_key=lambda row: row["alert_id"],
+        tools=True,
+        row_class=lambda row: "chosen" if row["alert_id"] == view.alert else "",
+    )
     if len(rows) == MOST:
-        return h("div", "block", tree, h("p", "foot", f"The newest {MOST}; choose a shorter range or a filter to see others."))
+        return h(
+            "div",
+            "block",
+            tree,
+            h("p", "foot", f"The newest {MOST}; choose a shorter range or a filter to see others."),
+        )
     return tree
 
 
 def _endpoints(context: Context) -> Tree:
     def state(row: dict[str, Any]) -> Tree:
-        return badges.state(row["state"], {"ACTIVE": True, "DISABLED": False}.get(row["state"]), row["state"].lower() + (f": {row['state_reason']}" if row["state_reason"] else ""))
+        return badges.state(
+            row["state"],
+            {"ACTIVE": True, "DISABLED": False}.get(row["state"]),
+            row["state"].lower() + (f": {row['state_reason']}" if row["state_reason"] else ""),
+        )
 
     columns = [
         Column("Name", lambda row: h("b", None, row["name"])),
@@ -79,7 +118,13 @@ def _endpoints(context: Context) -> Tree:
         numbers("Failures", "consecutive_failures", wording.count),
         times("Next try", "retry_at"),
     ]
-    return table("endpoints", "Endpoints", columns, context.snap.endpoints, empty="No endpoint is configured. Set WEBHOOKS_ALL or [[alerts.webhook]]; the addresses never appear here.")
+    return table(
+        "endpoints",
+        "Endpoints",
+        columns,
+        context.snap.endpoints,
+        empty="No endpoint is configured. Set WEBHOOKS_ALL or [[alerts.webhook]]; the addresses never appear here.",
+    )
 
 
 def _silences(context: Context) -> Tree:
@@ -93,9 +138,19 @@ def _silences(context: Context) -> Tree:
         Column("By", lambda row: row["created_by"] or "–"),
     ]
     requests = [
-        h("li", {"key": row["id"]}, h("span", None, row["kind"].lower()), h("span", None, moment(row["requested_at"], "dh"), f" · {row['state'].lower()}" + (f": {row['result']}" if row["result"] else "")))
+        h(
+            "li",
+            {"key": row["id"]},
+            h("span", None, row["kind"].lower()),
+            h(
+                "span",
+                None,
+                moment(row["requested_at"], "dh"),
+                f" · {row['state'].lower()}" + (f": {row['result']}" if row["result"] else ""),
+            ),
+        )
         for row in asked[:6]
-    ]  # fmt: skip
+    ]
     return h(
         "div",
         "block",
@@ -109,10 +164,19 @@ def _back(context: Context) -> Tree:
     row = alert_detail.chosen(context)
     if row is None or row["event_type"] not in alert_detail.AROUND:
         return h("p", "foot", "")
-    page = {"LIQUIDATION_CASCADE": "/cascades", "CORRELATION_BREAK": "/correlation", "VOLATILITY_REGIME_CHANGE": "/volatility", "REGIME_CONFIRMED": "/regimes"}.get(row["event_type"], "/funding")
+    page = {
+        "LIQUIDATION_CASCADE": "/cascades",
+        "CORRELATION_BREAK": "/correlation",
+        "VOLATILITY_REGIME_CHANGE": "/volatility",
+        "REGIME_CONFIRMED": "/regimes",
+    }.get(row["event_type"], "/funding")
     changes = {"pair": row["asset_pair"]} if row["asset_pair"] else {"symbol": row["symbol"]}
-    href = context.view.href(page=page, start=row["ts"] - alert_detail.BEFORE, end=row["ts"] + alert_detail.AFTER, **changes)
-    return h("p", "foot", "Two days before and one after; dashed: threshold in force. ", link(href, "Open on its page →"))
+    href = context.view.href(
+        page=page, start=row["ts"] - alert_detail.BEFORE, end=row["ts"] + alert_detail.AFTER, **changes
+    )
+    return h(
+        "p", "foot", "Two days before and one after; dashed: threshold in force. ", link(href, "Open on its page →")
+    )
 
 
 PARTS = (
@@ -132,9 +196,14 @@ PARTS = (
 def layout() -> Any:
     """Counts, the alert in the address, the list, endpoints and silences."""
     detail = panel(
-        "adetail", "Why did this fire", place(PARTS[3], 4), chart(PARTS[4], "s", "The figure that fired, around the alert"), place(PARTS[5], 1), place(PARTS[7], 3), place(PARTS[6], 2),
-    )  # fmt: skip
-    detail.id = "adetail"
+        "adetail",
+        "Why did this fire",
+        place(PARTS[3], 4),
+        chart(PARTS[4], "s", "The figure that fired, around the alert"),
+        place(PARTS[5], 1),
+        place(PARTS[7], 3),
+        place(PARTS[6], 2),
+    )
     return grid(
         "page",
         panel("astats", "Alerts and deliveries", place(PARTS[0], 2)),

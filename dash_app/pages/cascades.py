@@ -34,7 +34,8 @@ def _text(context: Context) -> Tree:
     words = (
         "No liquidation is stored in this range."
         if worst is None
-        else f"Highest severity {wording.number(worst['severity'])} × limit; bars are means per hour over {wording.hours(width.total_seconds() / 3600)}."
+        else f"Highest severity {wording.number(worst['severity'])} × limit; bars are means per hour over "
+        f"{wording.hours(width.total_seconds() / 3600)}."
     )
     keys = (
         h("span", "key k-long", "long"),
@@ -49,16 +50,30 @@ def _events(context: Context) -> Tree:
     start, end = context.window
     rows = alerts.cascades(context.reader, start, end)
     return table(
-        "cascades", "Cascades of the range, all symbols", cascade_table.columns(context), rows,
-        empty=cascade_table.nothing(context, f"this range ({context.view.range_key})"), row_key=lambda row: row["alert_id"], tools=True,
-    )  # fmt: skip
+        "cascades",
+        "Cascades of the range, all symbols",
+        cascade_table.columns(context),
+        rows,
+        empty=cascade_table.nothing(context, f"this range ({context.view.range_key})"),
+        row_key=lambda row: row["alert_id"],
+        tools=True,
+    )
 
 
 def _zones(context: Context) -> Tree:
     rows = context.once("zones", lambda: latest.zones(context.reader, context.view.symbol, context.window[1]))
     columns = [
         Column("Side", lambda row: row["side"].lower()),
-        Column("Price", lambda row: h("span", {"title": f"{wording.price(row['price_low'])} to {wording.price(row['price_high'])}"}, wording.price(row["price_center"])), lambda row: row["price_center"], number=True),
+        Column(
+            "Price",
+            lambda row: h(
+                "span",
+                {"title": f"{wording.price(row['price_low'])} to {wording.price(row['price_high'])}"},
+                wording.price(row["price_center"]),
+            ),
+            lambda row: row["price_center"],
+            number=True,
+        ),
         numbers("Flushed", "liq_usd", wording.money),
         numbers("Share", "usd_share", wording.whole_percent),
         numbers("Longs", "long_share", wording.whole_percent),
@@ -100,12 +115,23 @@ def layout() -> Any:
     """Charts first, then the events and the zones."""
     return grid(
         "page",
-        panel("cprice", "Price with liquidation zones and cascades", place(PARTS[0], 1), chart(PARTS[1], "l", "Price with liquidation zones and cascades; funding below"), hint="▲ cascade · bands: flushed leverage · below: funding per 8 h"),
-        panel("csums", "Liquidations per hour", chart(PARTS[2], "m", "Liquidated longs and shorts per hour with the limit in force"), place(PARTS[3], 1)),
+        panel(
+            "cprice",
+            "Price with liquidation zones and cascades",
+            place(PARTS[0], 1),
+            chart(PARTS[1], "l", "Price with liquidation zones and cascades; funding below"),
+            hint="▲ cascade · bands: flushed leverage · below: funding per 8 h",
+        ),
+        panel(
+            "csums",
+            "Liquidations per hour",
+            chart(PARTS[2], "m", "Liquidated longs and shorts per hour with the limit in force"),
+            place(PARTS[3], 1),
+        ),
         panel("cevents", "Cascades", place(PARTS[4], 6), hint="all symbols · suppressed ones included", area="half"),
         panel("czones", "Zones", place(PARTS[5], 6), hint="last 7 days, weighted by age", area="half"),
         panel("cevidence", "Evidence", place(PARTS[6], 2), hint="measured, not promised"),
-    )  # fmt: skip
+    )
 
 
 PAGE = Page("/cascades", PARTS, layout)

@@ -33,8 +33,20 @@ def _text(context: Context) -> Tree:
         numbers("spread_z", "spread_z", wording.sigma),
     ]
     limit = wording.sigma(context.settings.correlation.break_z)
-    below = sum(1 for row in rows if row["break_z"] is not None and row["break_z"] <= context.settings.correlation.break_z)
-    return spoken(context, "correlation", "correlation_features", columns, rows, h("span", "key k-accent", "72 h correlation"), h("span", "key k-soft", "usual band, 5 to 95 % of 90 days"), h("span", "key k-limit", f"break limit {limit}"), f"{below} of {len(rows)} points at or below the limit.")
+    below = sum(
+        1 for row in rows if row["break_z"] is not None and row["break_z"] <= context.settings.correlation.break_z
+    )
+    return spoken(
+        context,
+        "correlation",
+        "correlation_features",
+        columns,
+        rows,
+        h("span", "key k-accent", "72 h correlation"),
+        h("span", "key k-soft", "usual band, 5 to 95 % of 90 days"),
+        h("span", "key k-limit", f"break limit {limit}"),
+        f"{below} of {len(rows)} points at or below the limit.",
+    )
 
 
 def _table(context: Context) -> Tree:
@@ -42,25 +54,51 @@ def _table(context: Context) -> Tree:
 
     def signal(row: Row) -> Tree | str:
         if row["signal"] == "NONE":
-            return badges.state("usual", True, "usual") if row["quality"] == "OK" else badges.state("few", None, f"{row['n_obs']} hours")
+            return (
+                badges.state("usual", True, "usual")
+                if row["quality"] == "OK"
+                else badges.state("few", None, f"{row['n_obs']} hours")
+            )
         return badges.state(row["signal"], False, row["signal"].replace("_", " ").lower())
 
     columns = [
-        Column("Pair", lambda row: link(context.view.href(pair=row["asset_pair"], start=None, end=None), wording.pair_name(row["asset_pair"]), class_="sym"), lambda row: row["asset_pair"]),
+        Column(
+            "Pair",
+            lambda row: link(
+                context.view.href(pair=row["asset_pair"], start=None, end=None),
+                wording.pair_name(row["asset_pair"]),
+                class_="sym",
+            ),
+            lambda row: row["asset_pair"],
+        ),
         numbers("72 h", "return_correlation", _rho),
         numbers("24 h", "corr_24h", _rho),
         numbers("168 h", "corr_168h", _rho),
         numbers("720 h", "corr_720h", _rho),
         numbers("Usual", "baseline_correlation", _rho),
-        Column("Band", lambda row: f"{_rho(row['band_low'])} to {_rho(row['band_high'])}" if row["band_low"] is not None else "–", lambda row: row["band_low"], number=True),
+        Column(
+            "Band",
+            lambda row: f"{_rho(row['band_low'])} to {_rho(row['band_high'])}" if row["band_low"] is not None else "–",
+            lambda row: row["band_low"],
+            number=True,
+        ),
         numbers("break_z", "break_z", wording.sigma),
         numbers("spread_z", "spread_z", wording.sigma),
         numbers("β", "beta", wording.number),
         numbers("Half-life", "spread_half_life_h", wording.hours),
         Column("Leader", _leader, lambda row: row["leader"]),
         Column("Signal", signal, lambda row: row["signal"]),
-    ]  # fmt: skip
-    return table("pairs", "Every pair now", columns, rows, empty="No correlations yet. They need 65 common hours of two symbols.", row_key=lambda row: row["asset_pair"], tools=len(rows) > 6, row_class=lambda row: "chosen" if row["asset_pair"] == context.view.pair else "")
+    ]
+    return table(
+        "pairs",
+        "Every pair now",
+        columns,
+        rows,
+        empty="No correlations yet. They need 65 common hours of two symbols.",
+        row_key=lambda row: row["asset_pair"],
+        tools=len(rows) > 6,
+        row_class=lambda row: "chosen" if row["asset_pair"] == context.view.pair else "",
+    )
 
 
 def _leader(row: Row) -> Tree | str:
@@ -73,7 +111,14 @@ def _leader(row: Row) -> Tree | str:
 PARTS = (
     Part("kmatrix-table", correlation_views.matrix, ("correlation",), ("symbol",)),
     Part("kmatrix-text", correlation_views.summary, ("correlation",)),
-    Part("kchart-controls", lambda context: h("div", "controls", controls.pairs(context.view, context.snap.pairs), controls.ranges(context.view)), ("correlation",), (*RANGED, "symbol")),
+    Part(
+        "kchart-controls",
+        lambda context: h(
+            "div", "controls", controls.pairs(context.view, context.snap.pairs), controls.ranges(context.view)
+        ),
+        ("correlation",),
+        (*RANGED, "symbol"),
+    ),
     Part("kchart-figure", correlation_views.pair_chart, ("correlation",), RANGED, "figure"),
     Part("kchart-text", _text, ("correlation",), RANGED),
     Part("ktable-rows", _table, ("correlation",), (*RANGED, "symbol")),
@@ -86,8 +131,19 @@ def layout() -> Any:
     """The matrix beside the pair, the figures of every pair and the evidence below."""
     return grid(
         "page",
-        column("third", panel("kmatrix", "Matrix", place(PARTS[0], 5), place(PARTS[1], 1), hint="72 h, hourly returns"), panel("krules", "Rules in force", place(PARTS[6], 4))),
-        panel("kchart", "Pair inside its usual band", place(PARTS[2], 1), chart(PARTS[3], "l", "Correlation of the pair inside its usual band, break_z below"), place(PARTS[4], 1), area="twothirds"),
+        column(
+            "third",
+            panel("kmatrix", "Matrix", place(PARTS[0], 5), place(PARTS[1], 1), hint="72 h, hourly returns"),
+            panel("krules", "Rules in force", place(PARTS[6], 4)),
+        ),
+        panel(
+            "kchart",
+            "Pair inside its usual band",
+            place(PARTS[2], 1),
+            chart(PARTS[3], "l", "Correlation of the pair inside its usual band, break_z below"),
+            place(PARTS[4], 1),
+            area="twothirds",
+        ),
         panel("ktable", "Every pair", place(PARTS[5], 4)),
         panel("kevidence", "Evidence", place(PARTS[7], 3), hint="measured, not promised"),
     )

@@ -92,14 +92,19 @@ def _chart(context: Context) -> Figure:
         row["low"] = row["funding_mean"] - limits.anomaly_z_threshold * sd if known else None
         row["high"] = row["funding_mean"] + limits.anomaly_z_threshold * sd if known else None
     odd = [row for row in settled if row["is_anomaly"]]
-    band = {"width": 0}
+    band: dict[str, Any] = {"width": 0}
     low = traces.line(context, rows, "usual, low", "low", "%{y:+.2f} bp", factor=1e4, color=colours["soft"], **band) | {
         "hoverinfo": "skip",
         "hovertemplate": None,
     }
-    high = traces.line(context, rows, "usual, high", "high", "%{y:+.2f} bp", factor=1e4, color=colours["soft"], **band) | {
-        "hoverinfo": "skip", "hovertemplate": None, "fill": "tonexty", "fillcolor": faded(colours["soft"], 0.16),
-    }  # fmt: skip
+    high = traces.line(
+        context, rows, "usual, high", "high", "%{y:+.2f} bp", factor=1e4, color=colours["soft"], **band
+    ) | {
+        "hoverinfo": "skip",
+        "hovertemplate": None,
+        "fill": "tonexty",
+        "fillcolor": faded(colours["soft"], 0.16),
+    }
     data = [
         low,
         high,

@@ -22,22 +22,39 @@ GOOD = {"LIVE": True, "DELAYED": None, "STALE": False, "NO DATA": False}
 
 
 def _asset_link(context: Context, asset: str) -> Tree | str:
-    base = context.settings.dashboard.dagster_url or f"http://{context.settings.dagster.host}:{context.settings.dagster.port}"
+    base = (
+        context.settings.dashboard.dagster_url
+        or f"http://{context.settings.dagster.host}:{context.settings.dagster.port}"
+    )
     return h("a", {"href": f"{base}/assets/{asset}", "target": "_blank", "rel": "noopener"}, f"{asset} ↗")
 
 
 def _stages(context: Context) -> Tree:
     snap, now = context.snap, context.now
     tables_ = (
-        ("market_metrics", snap.market), ("volatility_features", snap.volatility), ("liquidation_features", snap.liquidation),
-        ("funding_features", snap.funding), ("regimes", snap.regimes), ("correlation_features", snap.correlation),
-    )  # fmt: skip
+        ("market_metrics", snap.market),
+        ("volatility_features", snap.volatility),
+        ("liquidation_features", snap.liquidation),
+        ("funding_features", snap.funding),
+        ("regimes", snap.regimes),
+        ("correlation_features", snap.correlation),
+    )
     rows = []
     for name, found in tables_:
         newest = max((row["ts"] for row in found.values()), default=None)
         oldest = min((row["ts"] for row in found.values()), default=None)
         stage = freshness.judge(name, newest, now)
-        rows.append({"stage": name, "newest": newest, "behind": sum(1 for row in found.values() if newest and row["ts"] < newest), "n": len(found), "state": stage.state, "limit": stage.limit, "oldest": oldest})
+        rows.append(
+            {
+                "stage": name,
+                "newest": newest,
+                "behind": sum(1 for row in found.values() if newest and row["ts"] < newest),
+                "n": len(found),
+                "state": stage.state,
+                "limit": stage.limit,
+                "oldest": oldest,
+            }
+        )
     columns = [
         Column("Stage", lambda row: h("b", None, row["stage"])),
         Column("State", lambda row: badges.state(row["state"], GOOD[row["state"]]), lambda row: row["state"]),
@@ -45,7 +62,12 @@ def _stages(context: Context) -> Tree:
         Column("Limit", lambda row: wording.duration(row["limit"]), number=True),
         times(f"Newest ({context.zone_name})", "newest", "dh"),
         numbers("Symbols", "n", wording.count),
-        Column("Behind", lambda row: f"{row['behind']} behind" if row["behind"] else "none", lambda row: row["behind"], number=True),
+        Column(
+            "Behind",
+            lambda row: f"{row['behind']} behind" if row["behind"] else "none",
+            lambda row: row["behind"],
+            number=True,
+        ),
         Column("Dagster", lambda row: _asset_link(context, row["stage"])),
     ]
     return table("stages", "Stages", columns, rows, empty="")
@@ -53,7 +75,9 @@ def _stages(context: Context) -> Tree:
 
 def _days(context: Context) -> dict[str, dict[datetime, Row]]:
     end = context.window[1]
-    rows = context.once("days", lambda: health.days(context.reader, context.settings.symbols, end - timedelta(days=DAYS), end))
+    rows = context.once(
+        "days", lambda: health.days(context.reader, context.settings.symbols, end - timedelta(days=DAYS), end)
+    )
     found: dict[str, dict[datetime, Row]] = {}
     for row in rows:
         found.setdefault(row["symbol"], {})[row["day"]] = row
@@ -76,7 +100,12 @@ def _strip(days: dict[datetime, Row], kind: str, end: datetime, symbol: str) -> 
         gap = max(0, round((1 - share) * expected))
         missing += gap
         grade = 4 if share > 0.995 else 3 if share >= 0.9 else 2 if share > 0.01 else 1
-        cells.append(h("i", {"class": f"g{grade}", "title": f"{day:%d %b}: {gap} h missing" if gap else f"{day:%d %b}: complete"}))
+        cells.append(
+            h(
+                "i",
+                {"class": f"g{grade}", "title": f"{day:%d %b}: {gap} h missing" if gap else f"{day:%d %b}: complete"},
+            )
+        )
     label = f"{wording.base(symbol)} {kind}: {missing} hours missing in {DAYS} days"
     return h("div", {"class": "strip", "role": "img", "aria-label": label}, *cells)
 
@@ -85,31 +114,59 @@ def _symbols(context: Context) -> Tree:
     end, days, now = context.window[1], _days(context), context.now
     rows = []
     for symbol in context.settings.symbols:
-        market, funding, liquidation = (found.get(symbol) for found in (context.snap.market, context.snap.funding, context.snap.liquidation))
+        market, funding, liquidation = (
+            found.get(symbol) for found in (context.snap.market, context.snap.funding, context.snap.liquidation)
+        )
         for kind, asset in KINDS.items():
             if kind == "bars":
                 stage = freshness.judge(kind, market["ts"] if market and market["close"] is not None else None, now)
                 venue = market["ohlcv_venue"] if market else None
             elif kind == "funding":
-                stage = freshness.judge(kind, funding["settle_ts"] if funding else None, now, freshness.funding_limit(funding["interval_h"] if funding else None))
+                stage = freshness.judge(
+                    kind,
+                    funding["settle_ts"] if funding else None,
+                    now,
+                    freshness.funding_limit(funding["interval_h"] if funding else None),
+                )
                 venue = funding["venue"] if funding else None
             else:
                 covered = liquidation is not None and bool(liquidation["coverage"])
                 stage = freshness.judge(kind, liquidation["ts"] if liquidation and covered else None, now)
                 venue = f"{liquidation['n_venues']} venues" if liquidation else None
-            rows.append({"symbol": symbol, "kind": kind, "asset": asset, "stage": stage, "venue": venue, "newest": stage.newest})
+            rows.append(
+                {"symbol": symbol, "kind": kind, "asset": asset, "stage": stage, "venue": venue, "newest": stage.newest}
+            )
     columns = [
         Column("Symbol", lambda row: h("b", None, wording.base(row["symbol"])), lambda row: row["symbol"]),
         texts("Data", "kind"),
-        Column("State", lambda row: badges.state(row["stage"].state, GOOD[row["stage"].state]), lambda row: row["stage"].state),
+        Column(
+            "State",
+            lambda row: badges.state(row["stage"].state, GOOD[row["stage"].state]),
+            lambda row: row["stage"].state,
+        ),
         Column("Last", lambda row: moment(row["newest"]), lambda row: row["newest"]),
-        Column("Lag", lambda row: moment(row["newest"], "age"), lambda row: row["stage"].age.total_seconds() if row["stage"].age else None, number=True),
+        Column(
+            "Lag",
+            lambda row: moment(row["newest"], "age"),
+            lambda row: row["stage"].age.total_seconds() if row["stage"].age else None,
+            number=True,
+        ),
         Column("Limit", lambda row: wording.duration(row["stage"].limit), number=True),
-        Column(f"Hours held, {DAYS} days", lambda row: _strip(days.get(row["symbol"], {}), row["kind"], end, row["symbol"])),
+        Column(
+            f"Hours held, {DAYS} days", lambda row: _strip(days.get(row["symbol"], {}), row["kind"], end, row["symbol"])
+        ),
         Column("Venue", lambda row: row["venue"] or "–"),
         Column("Dagster", lambda row: _asset_link(context, row["asset"])),
     ]
-    return table("health", "Every symbol and kind of data", columns, rows, empty="No symbol is configured.", row_key=lambda row: f"{row['symbol']}-{row['kind']}", tools=True)
+    return table(
+        "health",
+        "Every symbol and kind of data",
+        columns,
+        rows,
+        empty="No symbol is configured.",
+        row_key=lambda row: f"{row['symbol']}-{row['kind']}",
+        tools=True,
+    )
 
 
 def _sources(context: Context) -> Tree:
@@ -117,24 +174,67 @@ def _sources(context: Context) -> Tree:
         texts("Data", "kind"),
         Column("Venue", lambda row: h("b", None, row["venue"])),
         Column("Symbol", lambda row: wording.base(row["symbol"]), lambda row: row["symbol"]),
-        Column("State", lambda row: badges.state(row["state"], True if row["state"] == "OK" else None if row["state"] in ("NOT_AVAILABLE", "UNKNOWN_SYMBOL") else False, row["state"].replace("_", " ").lower()), lambda row: row["state"]),
+        Column(
+            "State",
+            lambda row: badges.state(
+                row["state"],
+                True
+                if row["state"] == "OK"
+                else None
+                if row["state"] in ("NOT_AVAILABLE", "UNKNOWN_SYMBOL")
+                else False,
+                row["state"].replace("_", " ").lower(),
+            ),
+            lambda row: row["state"],
+        ),
         Column("In use", lambda row: "yes" if row["in_use"] else "no"),
         times("Last answer", "last_ok_at"),
         Column("What to do", lambda row: row["message"] or "–"),
-    ]  # fmt: skip
-    return table("sources", "Sources", columns, context.snap.sources, empty="No venue has been asked yet. The first hourly run fills this table.", row_key=lambda row: f"{row['kind']}-{row['venue']}-{row['symbol']}", tools=True)
+    ]
+    return table(
+        "sources",
+        "Sources",
+        columns,
+        context.snap.sources,
+        empty="No venue has been asked yet. The first hourly run fills this table.",
+        row_key=lambda row: f"{row['kind']}-{row['venue']}-{row['symbol']}",
+        tools=True,
+    )
 
 
 def _platform(context: Context) -> Tree:
     snap = context.snap
     months = snap.stale_months
-    mode = {"role": "role regimes_dashboard: select only", "url": "own log-in ([dashboard] db_url)", "read_only": "read-only session of the platform's log-in"}
+    mode = {
+        "role": "role regimes_dashboard: select only",
+        "url": "own log-in ([dashboard] db_url)",
+        "read_only": "read-only session of the platform's log-in",
+    }
     facts = [
-        badges.fact("Database", badges.state("ok", snap.error is None, "answers" if snap.error is None else snap.error)),
+        badges.fact(
+            "Database", badges.state("ok", snap.error is None, "answers" if snap.error is None else snap.error)
+        ),
         badges.fact("Access", mode.get(snap.mode or "", "unknown")),
-        badges.fact("Clock", h("span", None, moment(context.now, "full"), f" {context.zone_name}" + (", declared by a demo or replay" if snap.declared else ""))),
-        badges.fact("Next hourly run", "follows the simulated clock" if snap.declared else moment(freshness.next_run(context.now), "hm")),
-        badges.fact("Months to recompute", ", ".join(f"{row['table_name']} {row['partition_key'][:7]}" for row in months[:6]) + (f" and {len(months) - 6} more" if len(months) > 6 else "") if months else "none"),
+        badges.fact(
+            "Clock",
+            h(
+                "span",
+                None,
+                moment(context.now, "full"),
+                f" {context.zone_name}" + (", declared by a demo or replay" if snap.declared else ""),
+            ),
+        ),
+        badges.fact(
+            "Next hourly run",
+            "follows the simulated clock" if snap.declared else moment(freshness.next_run(context.now), "hm"),
+        ),
+        badges.fact(
+            "Months to recompute",
+            ", ".join(f"{row['table_name']} {row['partition_key'][:7]}" for row in months[:6])
+            + (f" and {len(months) - 6} more" if len(months) > 6 else "")
+            if months
+            else "none",
+        ),
     ]
     return h("dl", "facts", *facts)
 

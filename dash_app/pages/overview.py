@@ -48,7 +48,8 @@ def _price_text(context: Context) -> Tree:
             h(
                 "span",
                 None,
-                f" · funding {wording.basis_points(funding['funding_rate_8h'])} per 8 h, z {wording.sigma(funding['funding_z_score'])}",
+                f" · funding {wording.basis_points(funding['funding_rate_8h'])} per 8 h, z "
+                f"{wording.sigma(funding['funding_z_score'])}",
             )
         )
     return h("p", "foot", *parts)
@@ -113,12 +114,36 @@ def layout() -> Any:
     return grid(
         "overview",
         panel("regimes", "Regimes", place(REGIMES[0], 9), place(REGIMES[1], 1), area="regimes"),
-        panel("price", "Price, liquidation zones, cascades, funding", place(PRICE[0], 1), place(PRICE[1], 1), chart(PRICE[2], "l", "Price with liquidation zones and cascades; funding below"), area="price"),
-        panel("liquidations", "Liquidations per hour", place(LIQUIDATIONS[1], 1), chart(LIQUIDATIONS[0], "s", "Liquidated longs and shorts per hour with the limit in force"), place(LIQUIDATIONS[2], 5), hint="top 5 cascades · 24 h", area="liquidations"),
+        panel(
+            "price",
+            "Price, liquidation zones, cascades, funding",
+            place(PRICE[0], 1),
+            place(PRICE[1], 1),
+            chart(PRICE[2], "l", "Price with liquidation zones and cascades; funding below"),
+            area="price",
+        ),
+        panel(
+            "liquidations",
+            "Liquidations per hour",
+            place(LIQUIDATIONS[1], 1),
+            chart(LIQUIDATIONS[0], "s", "Liquidated longs and shorts per hour with the limit in force"),
+            place(LIQUIDATIONS[2], 5),
+            hint="top 5 cascades · 24 h",
+            area="liquidations",
+        ),
         panel("volatility", "Volatility", place(VOLATILITY[0], 9), hint="24 h · caution factor", area="volatility"),
-        panel("correlation", "Correlation", place(CORRELATION[0], 4), place(CORRELATION[1], 1), chart(CORRELATION[2], "s", "Correlation of the pair inside its usual band, break_z below"), place(CORRELATION[3], 1), hint="72 h, hourly returns", area="correlation"),
+        panel(
+            "correlation",
+            "Correlation",
+            place(CORRELATION[0], 4),
+            place(CORRELATION[1], 1),
+            chart(CORRELATION[2], "s", "Correlation of the pair inside its usual band, break_z below"),
+            place(CORRELATION[3], 1),
+            hint="72 h, hourly returns",
+            area="correlation",
+        ),
         panel("alerts", "Latest alerts", place(ALERTS[0], 8), area="alerts"),
-    )  # fmt: skip
+    )
 
 
 PAGE = Page("/", (*REGIMES, *PRICE, *LIQUIDATIONS, *VOLATILITY, *CORRELATION, *ALERTS), layout)

@@ -22,8 +22,13 @@ RANGED = ("symbol", "range", "start", "end")
 #: The same marks as the bars': regimes are not told apart by colour alone.
 HATCHES = {"HIGH_VOL": "/", "EXPLOSIVE": "x", "EXTREME": "|"}
 HOW: dict[str, history.How] = {
-    "volatility": "max", "vol_forecast_24h": "last", "regime": "last", "risk_multiplier": "last", "vol_pctl_90d": "last", "quality": "last",
-}  # fmt: skip
+    "volatility": "max",
+    "vol_forecast_24h": "last",
+    "regime": "last",
+    "risk_multiplier": "last",
+    "vol_pctl_90d": "last",
+    "quality": "last",
+}
 
 
 def _rows(context: Context) -> tuple[list[Row], timedelta]:
@@ -43,8 +48,10 @@ def _chart(context: Context) -> Figure:
     top = max((row["volatility"] for row in rows if row["volatility"] is not None), default=0.0)
     shapes, notes = [], []
     for edge, name, colour in (
-        (limits.stable_threshold, "HIGH_VOL", "high_vol"), (limits.high_vol_threshold, "EXPLOSIVE", "explosive"), (limits.explosive_threshold, "EXTREME", "extreme"),
-    ):  # fmt: skip
+        (limits.stable_threshold, "HIGH_VOL", "high_vol"),
+        (limits.high_vol_threshold, "EXPLOSIVE", "explosive"),
+        (limits.explosive_threshold, "EXTREME", "extreme"),
+    ):
         if edge * scale <= 1.25 * top:
             shape, note = traces.limit(
                 colours, 100 * edge * scale, colour=colour, text=f"{name} above {100 * edge * scale:g} %"
@@ -130,21 +137,43 @@ def _text(context: Context) -> Tree:
 def _table(context: Context) -> Tree:
     rows = [context.snap.volatility[symbol] for symbol in context.settings.symbols if symbol in context.snap.volatility]
     columns = [
-        Column("Symbol", lambda row: link(context.view.href(symbol=row["symbol"]), wording.base(row["symbol"]), class_="sym"), lambda row: row["symbol"]),
+        Column(
+            "Symbol",
+            lambda row: link(context.view.href(symbol=row["symbol"]), wording.base(row["symbol"]), class_="sym"),
+            lambda row: row["symbol"],
+        ),
         Column("Regime", lambda row: badges.regime(row["regime"]), lambda row: row["regime"]),
         numbers("24 h", "volatility", wording.percent),
         numbers("Per year", "vol_annualised", wording.whole_percent),
         numbers("Forecast", "vol_forecast_24h", wording.percent),
         texts("Model", "forecast_model"),
         numbers("Rank 90 d", "vol_pctl_90d", wording.whole_percent),
-        Column("Relative", lambda row: (row["relative_regime"] or "–").replace("_", " ").lower(), lambda row: row["relative_regime"]),
+        Column(
+            "Relative",
+            lambda row: (row["relative_regime"] or "–").replace("_", " ").lower(),
+            lambda row: row["relative_regime"],
+        ),
         numbers("Caution", "risk_multiplier", wording.times),
         numbers("Position scale", "position_scale", lambda value: wording.times(value, 2)),
         numbers("P(lower in 24 h)", "mean_reversion_prob", wording.whole_percent),
         numbers("Half-life", "half_life_days", lambda value: "–" if value is None else f"{value:.1f} d"),
         numbers("In regime", "bars_in_regime", wording.hours),
-        Column("Tags", lambda row: ", ".join(name for name, holds in (("flash wick", row["flash_wick"]), ("suspect wick", row["suspect_wick"]), ("few bars", row["quality"] != "OK")) if holds) or "–"),
-    ]  # fmt: skip
+        Column(
+            "Tags",
+            lambda row: (
+                ", ".join(
+                    name
+                    for name, holds in (
+                        ("flash wick", row["flash_wick"]),
+                        ("suspect wick", row["suspect_wick"]),
+                        ("few bars", row["quality"] != "OK"),
+                    )
+                    if holds
+                )
+                or "–"
+            ),
+        ),
+    ]
     return h(
         "div",
         "block",
@@ -192,7 +221,11 @@ def layout() -> Any:
     """Bars beside the history, figures and evidence below."""
     return grid(
         "page",
-        column("third", panel("vbars", "Now", place(PARTS[0], 9), hint="24 h · caution factor"), panel("vrules", "Rules in force", place(PARTS[5], 4))),
+        column(
+            "third",
+            panel("vbars", "Now", place(PARTS[0], 9), hint="24 h · caution factor"),
+            panel("vrules", "Rules in force", place(PARTS[5], 4)),
+        ),
         panel(
             "vchart",
             "Volatility and regime",

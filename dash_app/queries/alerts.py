@@ -55,7 +55,7 @@ def _conditions(
     return found
 
 
-def _deliveries(alert_id: sa.ColumnElement[str]) -> sa.Lateral:
+def _deliveries(alert_id: sa.ColumnElement[str]) -> sa.sql.selectable.LateralFromClause:
     deliveries = tables.table("alert_deliveries")
     state = deliveries.c.state
     return (
@@ -158,7 +158,7 @@ def attempts(reader: Reader, alert_id: str) -> Rows:
 
 
 def totals(reader: Reader, since: datetime) -> dict[str, int]:
-    """Deliveries per state of those planned after ``since``, and all that still wait. Index: (state, next_attempt_at)."""
+    """Deliveries per state: planned after ``since``, or still waiting. Index: (state, next_attempt_at)."""
     deliveries = tables.table("alert_deliveries")
     waiting = deliveries.c.state.in_(("PENDING", "RETRYING"))
     statement = (

@@ -26,7 +26,14 @@ def key_column(table: str) -> str:
 
 
 def select(
-    table: str, columns: Sequence[str], *, key: str | None, start: datetime, end: datetime, limit: int | None = None, offset: int = 0
+    table: str,
+    columns: Sequence[str],
+    *,
+    key: str | None,
+    start: datetime,
+    end: datetime,
+    limit: int | None = None,
+    offset: int = 0,
 ) -> sa.Select[tuple[object, ...]]:
     """Rows with ``start < moment <= end`` in the order of the primary key.
 

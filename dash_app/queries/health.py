@@ -16,7 +16,8 @@ from regimes_dagster import tables
 def changes(reader: Reader) -> dict[str, int]:
     """A number per table that grows with every row written: PostgreSQL's own counters, no table is read."""
     statement = sa.text(
-        "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS n FROM pg_stat_user_tables WHERE schemaname = current_schema()"
+        "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS n FROM pg_stat_user_tables WHERE schemaname = "
+        "current_schema()"
     )
     return {row["relname"]: row["n"] for row in reader.rows(statement)}
 

@@ -34,8 +34,15 @@ def _aggregate(column: sa.ColumnElement[Any], how: How, ts: sa.ColumnElement[Any
     if how == "widest":
         by_size = sa.dialects.postgresql.aggregate_order_by(column, sa.func.abs(column).desc())
         return sa.func.array_agg(by_size).filter(column.isnot(None))[1]
-    functions = {"max": sa.func.max, "min": sa.func.min, "sum": sa.func.sum, "avg": sa.func.avg, "any": sa.func.bool_or}
-    return functions[how](column)
+    functions: dict[str, Any] = {
+        "max": sa.func.max,
+        "min": sa.func.min,
+        "sum": sa.func.sum,
+        "avg": sa.func.avg,
+        "any": sa.func.bool_or,
+    }
+    made: sa.ColumnElement[Any] = functions[how](column)
+    return made
 
 
 def series(

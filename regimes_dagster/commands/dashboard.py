@@ -8,8 +8,16 @@ import click
 
 @click.command(name="dashboard")
 @click.option("--host", default=None, help="Address to listen on, default [dashboard] host.")
-@click.option("--port", type=click.IntRange(1, 65535), default=None, help="Port to listen on, default [dashboard] port.")
-@click.option("--processes", type=click.IntRange(1, 32), default=1, show_default=True, help="Server processes that share the port.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=None, help="Port to listen on, default [dashboard] port."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 32),
+    default=1,
+    show_default=True,
+    help="Server processes that share the port.",
+)
 def dashboard(host: str | None, port: int | None, processes: int) -> None:
     """Serve the pages and the REST interface.
 

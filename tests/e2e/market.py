@@ -45,7 +45,9 @@ def frames(symbols: Sequence[str], end: datetime, hours: int, *, seed: int = 7, 
         rng = np.random.default_rng([seed, number])
         scale = 0.0042 * (1 + 0.35 * min(number, 3)) * (0.8 + 0.5 * rng.random() * (number > 2))
         shock = 0.8 * common + 0.6 * rng.standard_normal(hours)
-        returns[symbol] = scale * storm * shock + 0.0006 * np.sin((hours - np.arange(hours)) / (37 + 23 * number) + 2.2 + 1.9 * number)
+        returns[symbol] = scale * storm * shock + 0.0006 * np.sin(
+            (hours - np.arange(hours)) / (37 + 23 * number) + 2.2 + 1.9 * number
+        )
         for name, frame in _symbol(symbol, ts, returns[symbol], storm, rng, simulated).items():
             parts.setdefault(name, []).append(frame)
     whole = {name: pd.concat(list_, ignore_index=True) for name, list_ in parts.items()}
@@ -92,12 +94,22 @@ def _symbol(
     rate = base_rate[block]
     market = pd.DataFrame(
         {
-            "symbol": symbol, "ts": ts, **bars, "volume": np.where(missing, np.nan, volume),
-            "quote_volume": np.where(missing, np.nan, close * volume), "ohlcv_venue": np.where(missing, None, "simulated"),
-            "funding_rate": rate, "funding_interval_hours": 8.0, "funding_venue": "simulated", "funding_settled_ts": settled,
-            "long_liq_usd": longs, "short_liq_usd": shorts, "liq_coverage": coverage, "is_simulated": simulated,
+            "symbol": symbol,
+            "ts": ts,
+            **bars,
+            "volume": np.where(missing, np.nan, volume),
+            "quote_volume": np.where(missing, np.nan, close * volume),
+            "ohlcv_venue": np.where(missing, None, "simulated"),
+            "funding_rate": rate,
+            "funding_interval_hours": 8.0,
+            "funding_venue": "simulated",
+            "funding_settled_ts": settled,
+            "long_liq_usd": longs,
+            "short_liq_usd": shorts,
+            "liq_coverage": coverage,
+            "is_simulated": simulated,
         }
-    )  # fmt: skip
+    )
     volatility = _volatility(symbol, ts, r, missing, rng)
     return {
         "market_metrics": market,
@@ -163,17 +175,35 @@ def _volatility(
     state, ids = _states(index >= 2, ts, f"vol{symbol}")
     return pd.DataFrame(
         {
-            "symbol": symbol, "ts": ts, "volatility": vol, "volatility_close": vol / 1.06, "volatility_parkinson": vol * 1.02,
-            "volatility_gk": vol * 1.03, "volatility_rs": vol * 1.04, "vol_annualised": vol * np.sqrt(365),
-            "regime_raw": np.where(known, regime, "UNKNOWN"), "regime": np.where(known, regime, "UNKNOWN"),
-            "risk_multiplier": np.where(known, RISK[index], np.nan), "position_scale": np.clip(0.02 / forecast, 0.1, 1.5),
-            "vol_pctl_90d": rank, "relative_regime": np.where(np.isnan(rank), None, quintile), "vol_forecast_24h": forecast,
-            "forecast_model": np.where(np.isnan(forecast), None, "HAR"), "mean_reversion_prob": np.clip(0.15 + 8 * vol, 0, 0.97),
-            "half_life_days": 1.1, "acf7": 0.33, "wick_ratio": 1.06 + 0.1 * rng.random(n), "suspect_wick": False, "flash_wick": False,
-            "bars_in_regime": np.arange(n) - last, "quality": np.where(known, "OK", "INSUFFICIENT"),
-            "state": np.where(known, state, "UNKNOWN"), "episode_id": ids, "config_hash": HASH,
+            "symbol": symbol,
+            "ts": ts,
+            "volatility": vol,
+            "volatility_close": vol / 1.06,
+            "volatility_parkinson": vol * 1.02,
+            "volatility_gk": vol * 1.03,
+            "volatility_rs": vol * 1.04,
+            "vol_annualised": vol * np.sqrt(365),
+            "regime_raw": np.where(known, regime, "UNKNOWN"),
+            "regime": np.where(known, regime, "UNKNOWN"),
+            "risk_multiplier": np.where(known, RISK[index], np.nan),
+            "position_scale": np.clip(0.02 / forecast, 0.1, 1.5),
+            "vol_pctl_90d": rank,
+            "relative_regime": np.where(np.isnan(rank), None, quintile),
+            "vol_forecast_24h": forecast,
+            "forecast_model": np.where(np.isnan(forecast), None, "HAR"),
+            "mean_reversion_prob": np.clip(0.15 + 8 * vol, 0, 0.97),
+            "half_life_days": 1.1,
+            "acf7": 0.33,
+            "wick_ratio": 1.06 + 0.1 * rng.random(n),
+            "suspect_wick": False,
+            "flash_wick": False,
+            "bars_in_regime": np.arange(n) - last,
+            "quality": np.where(known, "OK", "INSUFFICIENT"),
+            "state": np.where(known, state, "UNKNOWN"),
+            "episode_id": ids,
+            "config_hash": HASH,
         }
-    )  # fmt: skip
+    )
 
 
 def _liquidations(
@@ -196,16 +226,37 @@ def _liquidations(
 
     return pd.DataFrame(
         {
-            "symbol": symbol, "ts": ts, "long_liq_usd": known(longs), "short_liq_usd": known(shorts), "total_liq_usd": known(total),
-            "coverage": coverage, "n_venues": 3, "n_events": (total / 9_000).astype(int), "is_lower_bound": True,
-            "total_1h": known(total), "total_4h": known(four), "velocity_1h": known(total), "velocity_4h": known(four / 4),
-            "critical_velocity_eff": limit, "threshold_eff": 500_000.0, "threshold_mode": np.where(limit > 200_000, "ADAPTIVE", "FLOOR"),
-            "window_hours": np.where(cascade, 1.0, np.nan), "severity": known(severity), "is_cascade": cascade & covered,
-            "long_share": known(share), "side_bias": np.where(covered, side, "NONE"), "intensity_z": np.clip(known(severity * 3 - 2), -10, 50),
-            "price_confirmed": cascade, "market_wide": False, "warming_up": np.arange(len(ts)) < 168,
-            "quality": np.where(covered, "OK", "INSUFFICIENT"), "state": state, "episode_id": ids, "config_hash": HASH,
+            "symbol": symbol,
+            "ts": ts,
+            "long_liq_usd": known(longs),
+            "short_liq_usd": known(shorts),
+            "total_liq_usd": known(total),
+            "coverage": coverage,
+            "n_venues": 3,
+            "n_events": (total / 9_000).astype(int),
+            "is_lower_bound": True,
+            "total_1h": known(total),
+            "total_4h": known(four),
+            "velocity_1h": known(total),
+            "velocity_4h": known(four / 4),
+            "critical_velocity_eff": limit,
+            "threshold_eff": 500_000.0,
+            "threshold_mode": np.where(limit > 200_000, "ADAPTIVE", "FLOOR"),
+            "window_hours": np.where(cascade, 1.0, np.nan),
+            "severity": known(severity),
+            "is_cascade": cascade & covered,
+            "long_share": known(share),
+            "side_bias": np.where(covered, side, "NONE"),
+            "intensity_z": np.clip(known(severity * 3 - 2), -10, 50),
+            "price_confirmed": cascade,
+            "market_wide": False,
+            "warming_up": np.arange(len(ts)) < 168,
+            "quality": np.where(covered, "OK", "INSUFFICIENT"),
+            "state": state,
+            "episode_id": ids,
+            "config_hash": HASH,
         }
-    )  # fmt: skip
+    )
 
 
 def _zones(symbol: str, ts: pd.DatetimeIndex, close: np.ndarray, vol: np.ndarray) -> pd.DataFrame:
@@ -213,18 +264,32 @@ def _zones(symbol: str, ts: pd.DatetimeIndex, close: np.ndarray, vol: np.ndarray
     for i in range(max(0, len(ts) - 48), len(ts)):
         sigma = np.nan_to_num(vol[i], nan=0.02)
         for side, rank, away, usd, share in (
-            ("BELOW", 1, -1.1, 48.2e6, 0.31), ("BELOW", 2, -2.0, 21.9e6, 0.14), ("ABOVE", 1, 0.9, 33.4e6, 0.22), ("ABOVE", 2, 1.9, 12.6e6, 0.08),
-        ):  # fmt: skip
+            ("BELOW", 1, -1.1, 48.2e6, 0.31),
+            ("BELOW", 2, -2.0, 21.9e6, 0.14),
+            ("ABOVE", 1, 0.9, 33.4e6, 0.22),
+            ("ABOVE", 2, 1.9, 12.6e6, 0.08),
+        ):
             centre = close[i] * np.exp(away * sigma)
             rows.append(
                 {
-                    "symbol": symbol, "ts": ts[i], "side": side, "zone_rank": rank, "kind": "REALISED",
-                    "price_low": centre * (1 - 0.12 * sigma), "price_center": centre, "price_high": centre * (1 + 0.12 * sigma),
-                    "liq_usd": usd, "usd_share": share, "long_share": 0.8 if side == "BELOW" else 0.2,
-                    "dist_pct": 100 * (centre / close[i] - 1), "dist_sigma": away, "last_touch_ts": ts[i] - pd.Timedelta(hours=30),
-                    "method": "KDE", "config_hash": HASH,
+                    "symbol": symbol,
+                    "ts": ts[i],
+                    "side": side,
+                    "zone_rank": rank,
+                    "kind": "REALISED",
+                    "price_low": centre * (1 - 0.12 * sigma),
+                    "price_center": centre,
+                    "price_high": centre * (1 + 0.12 * sigma),
+                    "liq_usd": usd,
+                    "usd_share": share,
+                    "long_share": 0.8 if side == "BELOW" else 0.2,
+                    "dist_pct": 100 * (centre / close[i] - 1),
+                    "dist_sigma": away,
+                    "last_touch_ts": ts[i] - pd.Timedelta(hours=30),
+                    "method": "KDE",
+                    "config_hash": HASH,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -243,15 +308,37 @@ def _funding(
     state, ids = _states(anomaly | rapid, ts, f"fund{symbol}")
     return pd.DataFrame(
         {
-            "symbol": symbol, "ts": ts, "venue": "simulated", "settle_ts": settled, "funding_rate": rate, "interval_h": 8.0,
-            "funding_rate_8h": rate, "funding_apr": rate * 3 * 365, "funding_z_score": z, "funding_mean": mean, "funding_volatility": sd,
-            "change_24h_pp": change, "anomaly_score": np.abs(z) + 0.5 * rapid + 0.5 * high, "is_anomaly": anomaly | rapid, "vol_high": high,
-            "rapid": rapid, "reasons": reasons, "predicted_rate": np.nan, "predicted_z": np.nan, "phi": 0.79, "half_life_h": 23.5,
-            "expected_next": mean + 0.79 * (rate - mean), "pctl_90d": np.clip(0.5 + z / 6, 0, 1), "spread_8h_bp": np.abs(z) * 0.6,
-            "n_ref": np.minimum(90, block), "quality": np.where(block >= 45, "OK", "INSUFFICIENT"), "state": state, "episode_id": ids,
+            "symbol": symbol,
+            "ts": ts,
+            "venue": "simulated",
+            "settle_ts": settled,
+            "funding_rate": rate,
+            "interval_h": 8.0,
+            "funding_rate_8h": rate,
+            "funding_apr": rate * 3 * 365,
+            "funding_z_score": z,
+            "funding_mean": mean,
+            "funding_volatility": sd,
+            "change_24h_pp": change,
+            "anomaly_score": np.abs(z) + 0.5 * rapid + 0.5 * high,
+            "is_anomaly": anomaly | rapid,
+            "vol_high": high,
+            "rapid": rapid,
+            "reasons": reasons,
+            "predicted_rate": np.nan,
+            "predicted_z": np.nan,
+            "phi": 0.79,
+            "half_life_h": 23.5,
+            "expected_next": mean + 0.79 * (rate - mean),
+            "pctl_90d": np.clip(0.5 + z / 6, 0, 1),
+            "spread_8h_bp": np.abs(z) * 0.6,
+            "n_ref": np.minimum(90, block),
+            "quality": np.where(block >= 45, "OK", "INSUFFICIENT"),
+            "state": state,
+            "episode_id": ids,
             "config_hash": HASH,
         }
-    )  # fmt: skip
+    )
 
 
 def _venue_rates(symbol: str, ts: pd.DatetimeIndex, base: np.ndarray) -> pd.DataFrame:
@@ -310,12 +397,22 @@ def _regimes(symbol: str, ts: pd.DatetimeIndex, close: np.ndarray, r: np.ndarray
     return pd.DataFrame(
         columns
         | {
-            "heat": 0.5, "primary_regime": primary, "family": family, "confidence": confidence, "confidence_weighted": score.max(0),
-            "n_timeframes": 4, "long_bias": (weight * votes).sum(0), "risk_multiplier": 1.0 + 0.2 * (family < 0),
-            "emoji": [EMOJI[name] for name in primary], "hours_in_regime": np.arange(len(ts)) - last, "quality": "OK", "state": state,
-            "episode_id": ids, "config_hash": HASH,
+            "heat": 0.5,
+            "primary_regime": primary,
+            "family": family,
+            "confidence": confidence,
+            "confidence_weighted": score.max(0),
+            "n_timeframes": 4,
+            "long_bias": (weight * votes).sum(0),
+            "risk_multiplier": 1.0 + 0.2 * (family < 0),
+            "emoji": [EMOJI[name] for name in primary],
+            "hours_in_regime": np.arange(len(ts)) - last,
+            "quality": "OK",
+            "state": state,
+            "episode_id": ids,
+            "config_hash": HASH,
         }
-    )  # fmt: skip
+    )
 
 
 def _correlations(symbols: Sequence[str], ts: pd.DatetimeIndex, returns: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -364,7 +461,7 @@ def _correlations(symbols: Sequence[str], ts: pd.DatetimeIndex, returns: dict[st
                     "episode_id": ids,
                     "config_hash": HASH,
                 }
-            )  # fmt: skip
+            )
         )
     return pd.concat(out, ignore_index=True) if out else pd.DataFrame()
 
@@ -372,14 +469,41 @@ def _correlations(symbols: Sequence[str], ts: pd.DatetimeIndex, returns: dict[st
 # --- alerts ----------------------------------------------------------------------------------------------
 
 
-def _alert(event: str, symbol: str, row: dict[str, Any], severity: str, title: str, text: str, data: dict[str, Any], explain: dict[str, Any], simulated: bool) -> dict[str, Any]:  # fmt: skip
+def _alert(
+    event: str,
+    symbol: str,
+    row: dict[str, Any],
+    severity: str,
+    title: str,
+    text: str,
+    data: dict[str, Any],
+    explain: dict[str, Any],
+    simulated: bool,
+) -> dict[str, Any]:
     return {
-        "alert_id": f"{row['episode_id']}:OPEN:1", "episode_id": row["episode_id"], "phase": "OPEN", "level": 1, "event_type": event,
-        "key": symbol, "symbol": symbol, "asset_pair": symbol if event == "CORRELATION_BREAK" else None, "ts": row["ts"], "onset_ts": row["ts"],
-        "severity": severity, "title": title, "description": text, "source": event.split("_")[0], "data": data, "explain": explain,
-        "schema_version": 1, "suppressed_reason": None, "recorded_at": row["ts"] + timedelta(minutes=2), "retracted_at": None,
-        "is_simulated": simulated, "config_hash": HASH,
-    }  # fmt: skip
+        "alert_id": f"{row['episode_id']}:OPEN:1",
+        "episode_id": row["episode_id"],
+        "phase": "OPEN",
+        "level": 1,
+        "event_type": event,
+        "key": symbol,
+        "symbol": symbol,
+        "asset_pair": symbol if event == "CORRELATION_BREAK" else None,
+        "ts": row["ts"],
+        "onset_ts": row["ts"],
+        "severity": severity,
+        "title": title,
+        "description": text,
+        "source": event.split("_")[0],
+        "data": data,
+        "explain": explain,
+        "schema_version": 1,
+        "suppressed_reason": None,
+        "recorded_at": row["ts"] + timedelta(minutes=2),
+        "retracted_at": None,
+        "is_simulated": simulated,
+        "config_hash": HASH,
+    }
 
 
 def _openings(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -548,14 +672,23 @@ def _endpoints(now: pd.Timestamp) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "endpoint": e, "name": name, "host": host, "format": form, "filters": {"min_severity": "INFO"}, "state": state,
-                "state_reason": "5 failures in a row" if state == "PAUSED" else None, "consecutive_failures": 5 if state == "PAUSED" else 0,
-                "fingerprint": "00000000", "opened_at": None, "retry_at": now + pd.Timedelta(minutes=4) if state == "PAUSED" else None, "failing_since": None,
+                "endpoint": e,
+                "name": name,
+                "host": host,
+                "format": form,
+                "filters": {"min_severity": "INFO"},
+                "state": state,
+                "state_reason": "5 failures in a row" if state == "PAUSED" else None,
+                "consecutive_failures": 5 if state == "PAUSED" else 0,
+                "fingerprint": "00000000",
+                "opened_at": None,
+                "retry_at": now + pd.Timedelta(minutes=4) if state == "PAUSED" else None,
+                "failing_since": None,
                 "enabled_at": now - pd.Timedelta(days=90),
             }
             for e, name, host, form, state in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def _deliveries(alerts: pd.DataFrame) -> pd.DataFrame:
@@ -566,14 +699,26 @@ def _deliveries(alerts: pd.DataFrame) -> pd.DataFrame:
             at = alert["recorded_at"] + timedelta(seconds=7 + place)
             rows.append(
                 {
-                    "alert_id": alert["alert_id"], "endpoint": endpoint, "series": 0, "state": state, "reason": None,
-                    "attempts": 1 if state == "DELIVERED" else 4, "tries": 1 if state == "DELIVERED" else 4,
-                    "history": [{"at": at.isoformat(), "status": 204 if state == "DELIVERED" else 503, "ms": 180 + 40 * place}], "next_attempt_at": at + timedelta(hours=1) if state == "RETRYING" else None,
-                    "lease_until": None, "first_attempt_at": at, "last_attempt_at": at, "delivered_at": at if state == "DELIVERED" else None,
-                    "last_status": 204 if state == "DELIVERED" else 503, "last_error": None if state == "DELIVERED" else "HTTP 503",
+                    "alert_id": alert["alert_id"],
+                    "endpoint": endpoint,
+                    "series": 0,
+                    "state": state,
+                    "reason": None,
+                    "attempts": 1 if state == "DELIVERED" else 4,
+                    "tries": 1 if state == "DELIVERED" else 4,
+                    "history": [
+                        {"at": at.isoformat(), "status": 204 if state == "DELIVERED" else 503, "ms": 180 + 40 * place}
+                    ],
+                    "next_attempt_at": at + timedelta(hours=1) if state == "RETRYING" else None,
+                    "lease_until": None,
+                    "first_attempt_at": at,
+                    "last_attempt_at": at,
+                    "delivered_at": at if state == "DELIVERED" else None,
+                    "last_status": 204 if state == "DELIVERED" else 503,
+                    "last_error": None if state == "DELIVERED" else "HTTP 503",
                     "created_at": alert["recorded_at"],
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -582,8 +727,30 @@ def _sources(symbols: Sequence[str], ts: pd.DatetimeIndex) -> Frames:
     rows = []
     for symbol in symbols:
         for kind in ("ohlcv", "funding", "liquidations"):
-            rows.append({"kind": kind, "venue": "simulated", "symbol": symbol, "state": "OK", "last_ok_at": now, "last_error_class": None, "message": None, "in_use": True})  # fmt: skip
-        rows.append({"kind": "liquidations", "venue": "bitfinex", "symbol": symbol, "state": "NOT_AVAILABLE", "last_ok_at": None, "last_error_class": "NotAvailable", "message": "the venue lists no perpetual of this symbol", "in_use": False})  # fmt: skip
+            rows.append(
+                {
+                    "kind": kind,
+                    "venue": "simulated",
+                    "symbol": symbol,
+                    "state": "OK",
+                    "last_ok_at": now,
+                    "last_error_class": None,
+                    "message": None,
+                    "in_use": True,
+                }
+            )
+        rows.append(
+            {
+                "kind": "liquidations",
+                "venue": "bitfinex",
+                "symbol": symbol,
+                "state": "NOT_AVAILABLE",
+                "last_ok_at": None,
+                "last_error_class": "NotAvailable",
+                "message": "the venue lists no perpetual of this symbol",
+                "in_use": False,
+            }
+        )
     evidence = [
         {
             "test": "06_qlike",
@@ -600,7 +767,7 @@ def _sources(symbols: Sequence[str], ts: pd.DatetimeIndex) -> Frames:
             "n": 363,
             "note": "mean QLIKE of the 24 h forecast; lower is better",
             "config_hash": HASH,
-        }  # fmt: skip
+        }
         for symbol, value, base in zip(symbols, (0.28, 0.27, 0.20), (0.43, 0.43, 0.29), strict=False)
     ]
     return {"source_status": pd.DataFrame(rows), "signal_evidence": pd.DataFrame(evidence)}

@@ -99,7 +99,10 @@ def test_a_refresh_brings_a_row_inserted_meanwhile_and_keeps_zoom_and_focus(serv
     page.locator("[data-panel=vtable] .sym").first.focus()
     with own.engine.begin() as connection:
         connection.execute(
-            sa.text("UPDATE volatility_features SET volatility = 0.0777, regime = 'EXPLOSIVE', risk_multiplier = 1.8 WHERE symbol = 'BTC/USDT' AND ts = :ts"),
+            sa.text(
+                "UPDATE volatility_features SET volatility = 0.0777, regime = 'EXPLOSIVE', risk_multiplier = "
+                "1.8 WHERE symbol = 'BTC/USDT' AND ts = :ts"
+            ),
             {"ts": own.newest},
         )
     bar = page.locator("[data-panel=vbars] .vol", has=page.get_by_role("link", name="BTC", exact=True))
@@ -118,12 +121,16 @@ def test_a_refresh_touches_only_what_changed(serve, watch):
     page.wait_for_timeout(700)
     seen = page.evaluate_handle(
         """() => { const seen = new Set();
-        new MutationObserver(all => all.forEach(one => { const panel = (one.target.closest ? one.target : one.target.parentElement)?.closest('[data-panel]');
+        new MutationObserver(all => all.forEach(one => {
+            const panel = (one.target.closest ? one.target : one.target.parentElement)?.closest('[data-panel]');
             if (panel && !(one.target.parentElement || one.target).closest('time')) seen.add(panel.dataset.panel); }))
-            .observe(document.querySelector('main'), {subtree: true, childList: true, characterData: true}); return seen; }"""
+            .observe(document.querySelector('main'), {subtree: true, childList: true, characterData: true});
+        return seen; }"""
     )
     with own.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE regimes SET confidence = 0.25 WHERE symbol = 'ETH/USDT' AND ts = :ts"), {"ts": own.newest})
+        connection.execute(
+            sa.text("UPDATE regimes SET confidence = 0.25 WHERE symbol = 'ETH/USDT' AND ts = :ts"), {"ts": own.newest}
+        )
     block = page.locator("[data-panel=regimes] .regime-row", has=page.get_by_role("link", name="ETH", exact=True))
     expect(block).to_contain_text("25 %", timeout=20_000)
     touched = set(seen.evaluate("seen => [...seen]"))
@@ -185,7 +192,8 @@ def test_the_keyboard_reaches_the_content_every_tab_and_every_choice(served, wat
     for _ in range(45):
         page.keyboard.press("Tab")
         name, outline = page.evaluate(
-            "() => { const one = document.activeElement; return [(one.getAttribute('aria-label') || one.textContent || '').trim(), getComputedStyle(one).outlineStyle]; }"
+            "() => { const one = document.activeElement; return [(one.getAttribute('aria-label') || "
+            "one.textContent || '').trim(), getComputedStyle(one).outlineStyle]; }"
         )
         names.append(name)
         outlines.append(outline)

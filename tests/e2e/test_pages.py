@@ -43,7 +43,9 @@ def test_on_a_phone_the_regimes_come_first(served, watch):
     page = watch(width=390, height=844).page
     page.goto(served.url)
     settled(page)
-    tops = page.locator(".panel").evaluate_all("all => all.map(one => [one.getBoundingClientRect().top, one.dataset.panel])")
+    tops = page.locator(".panel").evaluate_all(
+        "all => all.map(one => [one.getBoundingClientRect().top, one.dataset.panel])"
+    )
     assert min(tops)[1] == "regimes"
 
 
@@ -69,7 +71,9 @@ def test_the_liquidation_chart_draws_the_sums_of_the_table(served, watch, rows):
     settled(page)
     liquidations = rows["liquidation_features"]
     newest = liquidations[liquidations["symbol"] == "ETH/USDT"].tail(24)
-    drawn = page.locator("#csums-chart .js-plotly-plot").evaluate("plot => [plot.data[0].y, plot.data[1].y, plot.data[2].y]")
+    drawn = page.locator("#csums-chart .js-plotly-plot").evaluate(
+        "plot => [plot.data[0].y, plot.data[1].y, plot.data[2].y]"
+    )
     for values, column in zip(drawn, ("long_liq_usd", "short_liq_usd", "critical_velocity_eff"), strict=True):
         assert values == pytest.approx(newest[column].tolist())
 
@@ -127,7 +131,9 @@ def test_an_alert_says_why_it_fired_what_was_sent_and_what_became_of_it(served, 
             expect(detail).to_contain_text(f"{value:,}" if isinstance(value, int) else str(value))
     expect(detail.locator("pre")).to_contain_text('"velocity_usd_per_hour"')
     deliveries = rows["alert_deliveries"]
-    expect(detail.locator("table[data-table=attempts] tbody tr")).to_have_count(int((deliveries["alert_id"] == alert_id).sum()))
+    expect(detail.locator("table[data-table=attempts] tbody tr")).to_have_count(
+        int((deliveries["alert_id"] == alert_id).sum())
+    )
     expect(detail.locator("#adetail-chart .js-plotly-plot .scatterlayer path").first).to_be_attached()
     assert watched.complaints == []
 
@@ -160,5 +166,7 @@ def test_data_health_names_lag_gaps_and_silent_venues(served, watch, rows):
     expect(page.locator("table[data-table=health] tbody tr")).to_have_count(9)
     expect(page.locator("table[data-table=health] tbody tr").first).to_contain_text("LIVE")
     assert page.locator(".strip").count() == 9
-    expect(page.locator("table[data-table=sources] tbody tr", has_text="bitfinex").first).to_contain_text("the venue lists no perpetual")
+    expect(page.locator("table[data-table=sources] tbody tr", has_text="bitfinex").first).to_contain_text(
+        "the venue lists no perpetual"
+    )
     expect(page.locator("table[data-table=sources] tbody tr")).to_have_count(len(rows["source_status"]))

@@ -85,12 +85,14 @@ def test_a_part_that_cannot_be_read_keeps_its_content_and_says_so(context):
     assert "does not answer" in news.problems["vchart"]
 
 
-@pytest.mark.parametrize("table", ["market_metrics", "volatility_features", "liquidation_features", "funding_features", "regimes"])
+@pytest.mark.parametrize(
+    "table", ["market_metrics", "volatility_features", "liquidation_features", "funding_features", "regimes"]
+)
 def test_the_newest_row_and_a_range_are_read_through_the_primary_key(served, table):
     """A sequential scan over a table that grows by the hour would show up only years later."""
     queries = (
-        f"SELECT * FROM {table} WHERE symbol = 'BTC/USDT' ORDER BY ts DESC LIMIT 1",  # noqa: S608
-        f"SELECT * FROM {table} WHERE symbol = 'BTC/USDT' AND ts > :start AND ts <= :end ORDER BY ts",  # noqa: S608
+        f"SELECT * FROM {table} WHERE symbol = 'BTC/USDT' ORDER BY ts DESC LIMIT 1",
+        f"SELECT * FROM {table} WHERE symbol = 'BTC/USDT' AND ts > :start AND ts <= :end ORDER BY ts",
     )
     with served.engine.connect() as connection:
         for query in queries:

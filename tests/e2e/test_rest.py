@@ -60,7 +60,9 @@ def test_cascades_are_the_open_rows_of_the_alerts_newest_first(api, rows, served
     answer = api.get("/api/cascades", params={"hours": 24 * 30, "symbol": "BTC/USDT"}).json()
     alerts = rows["alerts"]
     since = served.newest - timedelta(days=30)
-    expected = alerts[(alerts["event_type"] == "LIQUIDATION_CASCADE") & (alerts["symbol"] == "BTC/USDT") & (alerts["ts"] > since)]
+    expected = alerts[
+        (alerts["event_type"] == "LIQUIDATION_CASCADE") & (alerts["symbol"] == "BTC/USDT") & (alerts["ts"] > since)
+    ]
     assert answer["count"] == len(expected) > 0
     stamps = [item["timestamp"] for item in answer["items"]]
     assert stamps == sorted(stamps, reverse=True)
@@ -91,7 +93,7 @@ def test_the_same_question_costs_a_304(api):
         ("/api/nothing", 404, "not found"),
         ("/_dash-reload-hash", 404, "not found"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_question_gets_a_problem_document_that_says_what_is_allowed(api, path, status, words):
     answer = api.get(path)
     assert answer.status_code == status
@@ -103,7 +105,12 @@ def test_a_wrong_question_gets_a_problem_document_that_says_what_is_allowed(api,
 
 
 def test_history_comes_in_pages(api, rows, served):
-    query = {"symbol": "SOL/USDT", "from": (served.newest - timedelta(hours=50)).isoformat(), "columns": "ts,close", "limit": 20}
+    query = {
+        "symbol": "SOL/USDT",
+        "from": (served.newest - timedelta(hours=50)).isoformat(),
+        "columns": "ts,close",
+        "limit": 20,
+    }
     pages, offset = [], 0
     while offset is not None:
         page = api.get("/api/history/market_metrics", params={**query, "offset": offset}).json()
@@ -120,7 +127,9 @@ def test_csv_and_parquet_hold_the_same_rows(api, rows):
     text = api.get("/api/history/funding_features", params=query)
     assert text.headers["content-disposition"] == 'attachment; filename="funding_features.csv"'
     lines = list(csv.DictReader(io.StringIO(text.text)))
-    frame = pd.read_parquet(io.BytesIO(api.get("/api/history/funding_features", params={**query, "format": "parquet"}).content))
+    frame = pd.read_parquet(
+        io.BytesIO(api.get("/api/history/funding_features", params={**query, "format": "parquet"}).content)
+    )
     expected = rows["funding_features"].query("symbol == 'BTC/USDT'")
     assert len(lines) == len(frame) == len(expected)
     assert frame["funding_rate_8h"].tolist() == pytest.approx(expected["funding_rate_8h"].tolist())
@@ -136,18 +145,25 @@ def test_a_year_streams_without_growing_memory(serve):
         connection.execute(
             sa.text(
                 "INSERT INTO market_metrics (symbol, ts, open, high, low, close, is_simulated) "
-                "SELECT 'BTC/USDT', ts, 1, 1, 1, 1, true FROM generate_series(timestamptz '2020-01-01', timestamptz '2024-12-31 23:00', interval '1 hour') ts"
+                "SELECT 'BTC/USDT', ts, 1, 1, 1, 1, true FROM generate_series(timestamptz '2020-01-01', "
+                "timestamptz '2024-12-31 23:00', interval '1 hour') ts"
             )
         )
     with httpx.Client(base_url=own.url, timeout=60) as client:
 
         def resident() -> float:
             lines = client.get("/metrics").text.splitlines()
-            return float(next(line for line in lines if line.startswith("regimes_dashboard_resident_bytes ")).split()[1])
+            return float(
+                next(line for line in lines if line.startswith("regimes_dashboard_resident_bytes ")).split()[1]
+            )
 
         def export(form: str) -> int:
             size = 0
-            with client.stream("GET", "/api/history/market_metrics", params={"symbol": "BTC/USDT", "from": "2020-01-01", "format": form}) as answer:
+            with client.stream(
+                "GET",
+                "/api/history/market_metrics",
+                params={"symbol": "BTC/USDT", "from": "2020-01-01", "format": form},
+            ) as answer:
                 assert answer.status_code == 200
                 for chunk in answer.iter_bytes():
                     size += len(chunk)
@@ -166,7 +182,12 @@ def test_health_readiness_and_metrics(api):
     ready = api.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     text = api.get("/metrics").text
-    for name in ("regimes_dashboard_requests_total{", "regimes_dashboard_database_up 1", 'regimes_data_age_seconds{stage="market"}', "regimes_open_episodes"):
+    for name in (
+        "regimes_dashboard_requests_total{",
+        "regimes_dashboard_database_up 1",
+        'regimes_data_age_seconds{stage="market"}',
+        "regimes_open_episodes",
+    ):
         assert name in text
 
 
@@ -193,7 +214,9 @@ def test_a_request_from_another_site_changes_nothing(api):
 def test_the_sensor_is_not_flooded(serve):
     own = serve()
     with httpx.Client(base_url=own.url, timeout=30) as client:
-        statuses = [client.post("/api/alerts/requests", json={"kind": "TEST", "args": {}}).status_code for _ in range(22)]
+        statuses = [
+            client.post("/api/alerts/requests", json={"kind": "TEST", "args": {}}).status_code for _ in range(22)
+        ]
         last = client.post("/api/alerts/requests", json={"kind": "TEST", "args": {}})
     assert statuses[0] == 202
     assert last.status_code == 429
@@ -219,8 +242,13 @@ def test_the_dashboard_may_read_but_not_write(served):
     reader = Reader(served.database_url)
     assert reader.rows(sa.text("SELECT count(*) AS n FROM alerts"))[0]["n"] > 0
     assert reader.mode == "role"
-    for statement in ("DELETE FROM alerts", "UPDATE regimes SET heat = 0", "CREATE TABLE mine (a int)", "SELECT pg_sleep(20)"):
-        with pytest.raises(ReadError, match="permission|read-only|took longer"):
+    for statement in (
+        "DELETE FROM alerts",
+        "UPDATE regimes SET heat = 0",
+        "CREATE TABLE mine (a int)",
+        "SELECT pg_sleep(20)",
+    ):
+        with pytest.raises(ReadError, match=r"permission|read-only|took longer"):
             reader.rows(sa.text(statement))
     reader.close()
 
@@ -230,7 +258,11 @@ def test_no_wrong_question_brings_the_server_down(served):
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
     from schemathesis.checks import not_a_server_error
-    from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
 
     schema = schemathesis.openapi.from_url(f"{served.url}/api/openapi.json")
     asked = 0
@@ -240,15 +272,29 @@ def test_no_wrong_question_brings_the_server_down(served):
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             try:
                 strategy = operation.as_strategy(generation_mode=mode)
-            except Exception:  # noqa: BLE001, S112 - some operations cannot be asked wrongly
+            except Exception:
                 continue
 
-            @settings(max_examples=12, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
+            @settings(
+                max_examples=12,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+                derandomize=True,
+            )
             @given(case=strategy)
             def ask(case: schemathesis.Case) -> None:
                 nonlocal asked
                 asked += 1
-                case.call_and_validate(checks=[not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance])
+                case.call_and_validate(
+                    checks=[
+                        not_a_server_error,
+                        content_type_conformance,
+                        response_schema_conformance,
+                        status_code_conformance,
+                    ]
+                )
 
             ask()
     assert asked > 100

@@ -1,9 +1,9 @@
 """Designed states: empty, stale, partial, simulated, waiting, the database away and back."""
 
-from datetime import timedelta
-from pathlib import Path
 import shutil
 import tempfile
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -52,7 +52,10 @@ def test_a_calm_day_says_which_limits_were_not_reached(serve, watch):
 def test_old_data_is_called_by_its_name(serve, watch, hours, word):
     own = serve()
     with own.engine.begin() as connection:
-        connection.execute(sa.text("INSERT INTO platform_clock (name, now_ts, set_by) VALUES ('platform', :now, 'test')"), {"now": own.newest + timedelta(hours=hours)})
+        connection.execute(
+            sa.text("INSERT INTO platform_clock (name, now_ts, set_by) VALUES ('platform', :now, 'test')"),
+            {"now": own.newest + timedelta(hours=hours)},
+        )
     page = watch().page
     page.goto(own.url)
     settled(page)
@@ -82,7 +85,13 @@ def test_hours_without_coverage_are_shaded_not_drawn_as_zero(served, watch):
 def test_a_missing_figure_is_a_dash_with_its_reason(serve, watch):
     own = serve()
     with own.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE volatility_features SET volatility = NULL, quality = 'INSUFFICIENT' WHERE symbol = 'SOL/USDT' AND ts = :ts"), {"ts": own.newest})
+        connection.execute(
+            sa.text(
+                "UPDATE volatility_features SET volatility = NULL, quality = 'INSUFFICIENT' WHERE symbol = "
+                "'SOL/USDT' AND ts = :ts"
+            ),
+            {"ts": own.newest},
+        )
     page = watch().page
     page.goto(own.url)
     settled(page)

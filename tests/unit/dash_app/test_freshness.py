@@ -9,7 +9,9 @@ from dash_app.freshness import funding_limit, judge, next_run, worst
 NOW = datetime(2024, 8, 5, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("minutes", "state"), [(0, "LIVE"), (75, "LIVE"), (76, "DELAYED"), (150, "DELAYED"), (151, "STALE")])
+@pytest.mark.parametrize(
+    ("minutes", "state"), [(0, "LIVE"), (75, "LIVE"), (76, "DELAYED"), (150, "DELAYED"), (151, "STALE")]
+)
 def test_a_stage_is_delayed_above_its_limit_and_stale_above_twice_it(minutes, state):
     assert judge("market", NOW - timedelta(minutes=minutes), NOW).state == state
 

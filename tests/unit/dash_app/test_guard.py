@@ -31,7 +31,7 @@ def _basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::", "board.example"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::", "board.example"])
 def test_without_a_log_in_only_this_machine_is_served(host):
     with pytest.raises(RefusedBind, match="does not listen"):
         check_bind(DashboardSection(), host)
@@ -51,7 +51,12 @@ def test_every_path_but_healthz_asks_for_the_password():
     assert client.get("/healthz").status_code == 200
     assert client.get("/api/features", headers=_basic("desk", "open sesame")).text == "secret"
     assert client.get("/api/features", headers=_basic("desk", "open sesame")).text == "secret"
-    for wrong in (_basic("desk", "nope"), _basic("other", "open sesame"), {"Authorization": "Basic ???"}, {"Authorization": "Bearer x"}):
+    for wrong in (
+        _basic("desk", "nope"),
+        _basic("other", "open sesame"),
+        {"Authorization": "Basic ???"},
+        {"Authorization": "Bearer x"},
+    ):
         assert client.get("/api/features", headers=wrong).status_code == 401
 
 

@@ -32,7 +32,9 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("theme", PALETTES)
 def test_figures_and_style_sheet_use_the_same_colours(theme):
     own = _properties(theme)
-    assert {name: own[name].lower() for name in PALETTES[theme]} == {name: value.lower() for name, value in PALETTES[theme].items()}
+    assert {name: own[name].lower() for name in PALETTES[theme]} == {
+        name: value.lower() for name, value in PALETTES[theme].items()
+    }
 
 
 @pytest.mark.parametrize("theme", PALETTES)

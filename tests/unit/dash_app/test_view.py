@@ -13,7 +13,9 @@ SYMBOLS = ("BTC/USDT", "ETH/USDT")
 PAIRS = ("BTC/USDT/ETH/USDT",)
 EVENTS = ("FUNDING_ANOMALY",)
 
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda one: one.replace(second=0, microsecond=0, tzinfo=UTC))  # noqa: DTZ001
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(
+    lambda one: one.replace(second=0, microsecond=0, tzinfo=UTC)
+)
 views = st.builds(
     View,
     page=st.sampled_from(list(PAGES)),
@@ -57,6 +59,8 @@ def test_another_page_drops_what_belongs_to_this_one():
 
 
 def test_another_symbol_leaves_the_zoom():
-    view = View(page="/funding", symbol="BTC/USDT", start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 2, 1, tzinfo=UTC))
+    view = View(
+        page="/funding", symbol="BTC/USDT", start=datetime(2024, 1, 1, tzinfo=UTC), end=datetime(2024, 2, 1, tzinfo=UTC)
+    )
     assert "from" not in view.href(symbol="ETH/USDT")
     assert "from=2024-01-01T00:00Z" in view.href(tz="local")
