@@ -12,6 +12,7 @@ from regimes_dagster.assets.alerts import alert_assets
 from regimes_dagster.assets.declare import declarer, months
 from regimes_dagster.assets.features import feature_assets
 from regimes_dagster.assets.market import market_assets
+from regimes_dagster.assets.minute_bars import minute_assets
 from regimes_dagster.assets.raw import raw_assets
 from regimes_dagster.checks import asset_checks
 from regimes_dagster.configuration.classifier import check_classifier
@@ -46,11 +47,13 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
     platform = platform or Platform(settings)
     partitions = months(settings)
     declare = declarer(partitions)
+    minutes = bool(settings.sources.of("minute_bars"))
     return dg.Definitions(
         assets=[
             *raw_assets(declare),
+            *(minute_assets(declare) if minutes else []),
             *market_assets(declare),
-            *feature_assets(declare),
+            *feature_assets(declare, minute_bars=minutes),
             *alert_assets(declare),
         ],
         asset_checks=asset_checks(),

@@ -137,7 +137,7 @@ def live_through(
     platform = Platform(settings, schema=schema, clock=clock)
     definitions = build_defs(settings, platform)
     job: Any = definitions.resolve_job_def(HOURLY)
-    raw = [dg.AssetKey(name) for name in ("ohlcv", "funding_rates", "liquidations")]
+    raw = [dg.AssetKey(name) for name in RAW]
     computed = [key for key in job.asset_layer.executable_asset_keys if key not in raw]
     with dg.DagsterInstance.ephemeral() as instance:
         for hour in window.hours():

@@ -33,7 +33,7 @@ EVENT_TYPES = (
     "REGIME_CONFIRMED",
 )
 OPERATIONAL_EVENT_TYPES = ("PIPELINE_FAILED", "DATA_GAP")
-KINDS = ("ohlcv", "funding", "liquidations")
+KINDS = ("ohlcv", "funding", "liquidations", "minute_bars")
 
 
 def _field(description: str, unit: str = "", *, null: bool = False, **checks: Any) -> Any:

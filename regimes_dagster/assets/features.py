@@ -29,6 +29,7 @@ from regimes_dagster.features import (
 )
 from regimes_dagster.features.liquidation_zones import identify_liquidation_support_zones
 from regimes_dagster.features.result import FeatureResult, StoredState
+from regimes_dagster.leader_inputs import leader_inputs
 from regimes_dagster.parameters import Parameters
 from regimes_dagster.partitions import Window
 from regimes_dagster.platform import Platform
@@ -41,9 +42,9 @@ EPOCH = pd.Timestamp(0, tz="UTC")
 LIQUIDATION_COLUMNS = ("venue", "symbol", "ts", "long_usd", "short_usd", "n_events", "coverage", "is_lower_bound")
 
 
-def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
+def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.AssetsDefinition]:
     """``volatility_features``, ``liquidation_features``, ``liquidation_zones``, ``funding_features``, ``regimes``
-    and ``correlation_features``."""
+    and ``correlation_features``, which waits for ``minute_bars`` where that asset exists."""
 
     @declare(group=FEATURES, code_version="1")
     def volatility_features(
@@ -149,7 +150,7 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
             state=state,
         )
 
-    @declare(group=FEATURES, code_version="1")
+    @declare(group=FEATURES, code_version="2", deps=["minute_bars"] if minute_bars else [])
     def correlation_features(
         context: AssetExecutionContext, platform: dg.ResourceParam[Platform], market_metrics: StoredTable
     ) -> FeatureResult:
@@ -157,12 +158,15 @@ def feature_assets(declare: Declare) -> list[dg.AssetsDefinition]:
         params = platform.settings.correlation
         window, state = _resume(context, platform, params)
         since = _since(state, correlation_engine.lookback(params))
+        minutes, recorded = leader_inputs(platform.warehouse, platform.settings, window)
         return correlation_engine.compute_pairwise_correlations(
             market_metrics.read(_columns(correlation_engine.MARKET_COLUMNS), since=since),
             params,
             window=window,
             state=state,
             symbols=platform.settings.symbols,
+            minute_bars=minutes,
+            recorded=recorded,
         )
 
     return [

@@ -13,6 +13,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetE
 
 from regimes_dagster.assets.declare import RAW, Declare
 from regimes_dagster.assets.run import refetch_wanted, run_window, symbols_of
+from regimes_dagster.partitions import Window
 from regimes_dagster.platform import Platform
 from regimes_dagster.resources.warehouse import Written
 from regimes_dagster.sources.ingest import Ingested, Progress, combine, stream
@@ -44,25 +45,26 @@ PROGRESS_SECONDS = 5.0
 def raw_assets(declare: Declare) -> list[dg.AssetsDefinition]:
     """``ohlcv``, ``funding_rates`` and ``liquidations``."""
 
-    @declare(**RAW_OPTIONS, check_specs=[_check("ohlcv")])
+    @declare(**RAW_OPTIONS, check_specs=[fetch_check("ohlcv")])
     def ohlcv(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
         """Hourly spot bars of every venue that was asked, final bars only; real gaps stay gaps."""
-        return _fetch(context, platform, "ohlcv")
+        return fetch(context, platform, "ohlcv")
 
-    @declare(**RAW_OPTIONS, check_specs=[_check("funding_rates")])
+    @declare(**RAW_OPTIONS, check_specs=[fetch_check("funding_rates")])
     def funding_rates(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
         """Settled perpetual funding of every venue that was asked, with its interval."""
-        return _fetch(context, platform, "funding")
+        return fetch(context, platform, "funding")
 
-    @declare(**RAW_OPTIONS, check_specs=[_check("liquidations")])
+    @declare(**RAW_OPTIONS, check_specs=[fetch_check("liquidations")])
     def liquidations(context: AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Result:
         """Liquidations per venue and hour with their coverage, and single ones where a venue gives them."""
-        return _fetch(context, platform, "liquidations")
+        return fetch(context, platform, "liquidations")
 
     return [ohlcv, funding_rates, liquidations]
 
 
-def _check(asset: str) -> AssetCheckSpec:
+def fetch_check(asset: str) -> AssetCheckSpec:
+    """The check that `fetch` answers."""
     return AssetCheckSpec(
         CHECK,
         asset=asset,
@@ -70,13 +72,13 @@ def _check(asset: str) -> AssetCheckSpec:
     )
 
 
-def _fetch(context: AssetExecutionContext, platform: Platform, kind: Kind) -> Result:
-    """One incremental fetch of a kind over the run's window, written as it comes in."""
+def fetch(context: AssetExecutionContext, platform: Platform, kind: Kind, window: Window | None = None) -> Result:
+    """One incremental fetch of a kind over ``window`` (default the run's), written as it comes in."""
     symbols = symbols_of(context, platform.settings)
     warehouse = platform.warehouse
     steps = stream(
         kind,
-        window=run_window(context, platform),
+        window=window or run_window(context, platform),
         now=platform.clock.now(),
         sources=platform.sources(kind),
         symbols=symbols,

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from regimes_dagster.features.asset_pairs import pair_name
 from regimes_dagster.features.hourly_grid import text_column
 from regimes_dagster.parameters import CorrelationParameters
 from regimes_dagster.partitions import utc
@@ -76,7 +77,7 @@ def identify_leading_assets(
         correlation in seconds (null without a leader).
     """
     moments = sorted({utc(day) for day in days})
-    names = [f"{a}/{b}" for a, b in pairs]
+    names = [pair_name(pair) for pair in pairs]
     none = [_Call(0, NO_BARS, 0, math.nan)] * len(pairs)
     if minute_bars is None or minute_bars.empty or not pairs:
         return _frame([(day, names, pairs, none, [NONE] * len(pairs)) for day in moments])
@@ -291,18 +292,35 @@ def daily_leaders(
 ) -> DailyLeaders:
     """Leaders for the hours ``ts``: what was recorded with the same configuration, else what the bars say.
 
-    Minute bars are kept for two weeks, rows for ever: a result that was tested while its bars were there stands.
+    Minute bars are kept for two weeks, rows for ever: a result that was tested while its bars were there stands,
+    and its day is not tested again. A day that had too few bars then is tested if it has enough now; if not, it
+    keeps its reason, although its last bars may be gone.
     """
     found: dict[tuple[str, int], tuple[str, str | None, float, float]] = {}
+    known: dict[tuple[str, int], tuple[str, str | None, float, float]] = {}
+    if recorded is not None and not recorded.empty:
+        mine = recorded[recorded["config_hash"] == config_hash]
+        day = (mine["ts"] - pd.Timedelta(hours=1)).dt.floor("D")
+        tested = mine["lead_p"].notna()
+        untested = ~tested & (mine["leader_reason"] != NO_BARS)
+        found.update(_by_pair_day(mine[untested], day[untested]))
+        known.update(_by_pair_day(mine[tested], day[tested]))
     if minute_bars is not None and not minute_bars.empty and len(ts):
         days = (ts - pd.Timedelta(hours=1)).floor("D").unique()
         oldest = minute_bars["ts"].min()
-        tested = identify_leading_assets(minute_bars, pairs, params, [day for day in days if day > oldest])
-        found.update(_by_pair_day(tested, tested["ts"]))
-    if recorded is not None and not recorded.empty:
-        known = recorded[recorded["lead_p"].notna() & (recorded["config_hash"] == config_hash)]
-        found.update(_by_pair_day(known, (known["ts"] - pd.Timedelta(hours=1)).dt.floor("D")))
+        names = [pair_name(pair) for pair in pairs]
+        open_days = [day for day in days if day > oldest and any((name, _number(day)) not in known for name in names)]
+        fresh = identify_leading_assets(minute_bars, pairs, params, open_days)
+        for key, result in _by_pair_day(fresh, fresh["ts"]):
+            if not math.isnan(result[3]) or key not in found:
+                found[key] = result
+    found.update(known)
     return DailyLeaders(found)
+
+
+def _number(day: pd.Timestamp) -> int:
+    """Midnights since 1970."""
+    return int(day.value // (DAY_MIN * MINUTE_US * 1000))
 
 
 def _by_pair_day(
