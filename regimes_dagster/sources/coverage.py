@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from regimes_dagster.partitions import REVISABLE, Window, month_edges
+from regimes_dagster.partitions import HOUR, REVISABLE, Window, month_edges
 from regimes_dagster.sources.frames import table_frame
 
 Record = tuple[Window, str, pd.Timestamp]
@@ -156,3 +156,39 @@ def coverage_frame(kind: str, records: Mapping[tuple[str, str], Sequence[Record]
 def _windows(rows: pd.DataFrame, *, merged: bool = True) -> list[Window]:
     windows = [Window(start, end) for start, end in zip(rows["start_ts"], rows["end_ts"], strict=True)]
     return merge(windows) if merged else windows
+
+
+def oldest_unfinished(
+    coverage: pd.DataFrame, now: pd.Timestamp, back: timedelta = timedelta(days=14)
+) -> pd.Timestamp | None:
+    """The oldest hour that should be known by now and is not, or None.
+
+    The hourly run touches the months of the last three hours only; after an outage across a month's edge, hours of
+    the month before would stay open for ever. A run that starts at the month of this hour closes them.
+
+    Parameters
+    ----------
+    coverage
+        Rows of ``source_coverage``, all kinds.
+    now
+        The clock's reading.
+    back
+        How far back to look; older holes are for a backfill.
+
+    Returns
+    -------
+    Timestamp or None
+        End of the first open hour, over all kinds and symbols of which anything is known before it. An hour counts
+        as known when any venue has it, or says that it cannot give it.
+    """
+    edge = settled_edge(now)
+    oldest: pd.Timestamp | None = None
+    recent = coverage[(coverage["end_ts"] > now - back) & (coverage["state"] != PARTIAL)]
+    for _, rows in recent.groupby(["kind", "symbol"]):
+        known = merge(_windows(rows))
+        span = Window(max(known[0].start, now - back), max(edge, known[0].start, now - back))
+        open_hours = subtract([span], known)
+        if open_hours:
+            first = open_hours[0].start.floor("h") + HOUR
+            oldest = first if oldest is None else min(oldest, first)
+    return oldest

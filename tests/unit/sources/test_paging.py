@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regimes_dagster.partitions import HOUR, Window, utc
@@ -37,6 +37,7 @@ def habit(name: str, truth: list[pd.Timestamp], cap: int) -> Callable[[Window], 
 habits = st.sampled_from(["plain", "newest first", "caps the tail", "caps the head", "doubles", "ignores the end"])
 
 
+@settings(deadline=None)
 @given(
     present=st.lists(st.booleans(), min_size=1, max_size=90),
     name=habits,
