@@ -212,7 +212,11 @@ class EmbeddedServer:
         return made_account()
 
     def _check_owner(self) -> None:
-        if os.geteuid() != 0 and self.data.exists() and not os.access(self.data, os.R_OK | os.W_OK | os.X_OK):
+        try:
+            usable = os.geteuid() == 0 or not self.data.exists() or os.access(self.data, os.R_OK | os.W_OK | os.X_OK)
+        except PermissionError:
+            usable = False
+        if not usable:
             raise EmbeddedServerError(
                 f"{self.data} belongs to another user (was it made as root?); run as that user, change its owner with "
                 "chown -R, or set REGIMES_HOME to a folder of your own"

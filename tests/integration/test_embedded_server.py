@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import site
 import stat
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import pytest
 
 from regimes_dagster import database, embedded
 from regimes_dagster.embedded import EmbeddedServer, EmbeddedServerError
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE_PACKAGES = site.getsitepackages()
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
@@ -180,6 +184,23 @@ def test_a_socket_folder_that_somebody_else_made_is_refused(home: Path) -> None:
     os.chown(server.socket_folder, 12345, 12345)
     with pytest.raises(EmbeddedServerError, match="belongs to somebody else"):
         server.start()
+
+
+def test_data_of_another_user_is_refused_with_what_to_do(server: EmbeddedServer) -> None:
+    """Made as root in a container, then used by an ordinary user."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    code = (
+        f"import sys; sys.path[:0] = {[str(ROOT), *map(str, SITE_PACKAGES)]!r}; from pathlib import Path\n"
+        "from regimes_dagster.embedded import EmbeddedServer, EmbeddedServerError\n"
+        f"try: EmbeddedServer(Path({str(server.data)!r})).start()\n"
+        "except EmbeddedServerError as error: print(error)"
+    )
+    done = subprocess.run([_system_python(), "-c", code], user="nobody", capture_output=True, text=True, check=False)
+    if "ModuleNotFoundError" in done.stderr or "ImportError" in done.stderr:
+        pytest.skip("the system's interpreter cannot use this installation's packages")
+    assert "belongs to another user" in done.stdout, done.stderr
+    assert "REGIMES_HOME" in done.stdout
 
 
 def test_a_folder_with_other_things_in_it_is_never_made_a_database(home: Path) -> None:

@@ -61,7 +61,7 @@ def metrics(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``market_metrics`` from bars."""
     return rows.drop(columns="venue").assign(
         ohlcv_venue="kraken", funding_rate=None, funding_interval_hours=None, funding_venue=None,
-        funding_settled_ts=pd.NaT, long_liq_usd=None, short_liq_usd=None, liq_coverage=None,
+        funding_settled_ts=None, long_liq_usd=None, short_liq_usd=None, liq_coverage=None,
     )  # fmt: skip
 
 
@@ -75,6 +75,11 @@ def ohlcv(context: dg.AssetExecutionContext) -> RawResult:
 @asset
 def market_metrics(ohlcv: StoredTable) -> pd.DataFrame:
     return metrics(ohlcv.read())
+
+
+def failure(result: Any, name: str) -> str:
+    """What a failed step says."""
+    return str(result.failure_data_for_node(name).error)
 
 
 def metadata(result: Any, name: str) -> dict[str, dict[str, Any]]:
@@ -197,8 +202,7 @@ def test_a_broken_contract_fails_the_step_and_names_the_rows(run: Run, warehouse
 
     result = run(broken, raise_on_error=False)
     assert not result.success
-    failure = result.failure_data_for_node("market_metrics")
-    assert "symbol=BTC/USDT, ts=2024-02-01 01:00:00+00:00" in str(failure.error)
+    assert "symbol=BTC/USDT, ts=2024-02-01 01:00:00+00:00" in failure(result, "market_metrics")
     assert warehouse.read("market_metrics").empty
 
 
@@ -214,9 +218,7 @@ def test_what_cannot_be_stored_is_refused_by_name(run: Run, returned: object) ->
         return returned
 
     result = run(odd, raise_on_error=False)
-    assert f"market_metrics returned {type(returned).__name__}" in str(
-        result.failure_data_for_node("market_metrics").error
-    )
+    assert f"market_metrics returned {type(returned).__name__}" in failure(result, "market_metrics")
 
 
 def test_the_alerts_ledger_only_grows(run: Run, warehouse: Warehouse) -> None:
