@@ -1,10 +1,16 @@
 """The recorded market of 2023 and 2024 through every layer: what comes out must make sense."""
 
+import json
+
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from regimes_dagster.alerts import contract
+from regimes_dagster.alerts.body import json_body
+from regimes_dagster.alerts.ledger import message_of
 from regimes_dagster.partitions import Window, utc
 from regimes_dagster.platform import Platform
 from regimes_dagster.replay import compare, live_through, scratch_schema
@@ -106,3 +112,15 @@ def test_living_through_a_month_edge_hour_by_hour_gives_what_the_backfill_gave(r
     assert {found.table for found in differences} >= {"market_metrics", "volatility_features", "alerts"}
     assert next(found for found in differences if found.table == "market_metrics").rows == 48 * 3
     assert [found for found in differences if not found.same] == []
+
+
+def test_every_recorded_alert_keeps_the_payload_contract_and_none_is_posted(recorded: Recorded) -> None:
+    schemas = {event: jsonschema.Draft202012Validator(contract.json_schema(event)) for event in contract.DATA}
+    seen = set()
+    for row in query(recorded, "SELECT * FROM alerts"):
+        body = json.loads(json_body(message_of(row)))
+        schemas[row.event_type].validate(body)
+        seen.add(row.event_type)
+    assert {"VOLATILITY_REGIME_CHANGE", "FUNDING_ANOMALY", "FUNDING_REVERSAL", "REGIME_CONFIRMED"} <= seen
+    assert query(recorded, "SELECT 1 FROM alert_deliveries") == []
+    assert query(recorded, "SELECT DISTINCT suppressed_reason FROM alerts WHERE suppressed_reason IS NULL") == []
