@@ -156,9 +156,9 @@ class AlertList(Answer):
 def listing(table: str) -> type[BaseModel]:
     """The answer that lists the newest row of a table per symbol or pair."""
     name = "".join(part.capitalize() for part in table.split("_")) + "Now"
-    return create_model(
-        name, __base__=Answer, __doc__=(TABLES[table].__doc__ or "").strip(), items=(list[row(table)], ...)
-    )  # type: ignore[misc, call-overload, no-any-return]
+    fields: dict[str, Any] = {"items": (list[row(table)], ...)}  # type: ignore[misc]
+    made: type[BaseModel] = create_model(name, __base__=Answer, __doc__=(TABLES[table].__doc__ or "").strip(), **fields)
+    return made
 
 
 class History(BaseModel):

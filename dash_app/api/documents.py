@@ -4,6 +4,7 @@ What belongs here: the document (made once) and a plain page of it. What does no
 come from ``schemas.py``.
 """
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -89,7 +90,7 @@ def _page(made: dict[str, Any]) -> str:
     )
 
 
-def _table(label: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(label: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     body = "".join("<tr>" + "".join(f'<td class="wrap">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows)
     return (

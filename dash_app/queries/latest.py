@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 
 from dash_app.reader import Reader, Rows
 from regimes_dagster import tables
@@ -99,7 +99,7 @@ def venues(reader: Reader, symbols: Sequence[str]) -> Rows:
     recent = sa.select(sa.func.max(table.c.ts)).where(table.c.symbol.in_(symbols)).scalar_subquery()
     statement = (
         sa.select(table)
-        .distinct(table.c.symbol, table.c.venue)
+        .ext(distinct_on(table.c.symbol, table.c.venue))
         .where(table.c.symbol.in_(symbols), table.c.ts > recent - sa.text("interval '2 days'"))
         .order_by(table.c.symbol, table.c.venue, table.c.ts.desc())
     )
