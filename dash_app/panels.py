@@ -154,6 +154,10 @@ def update(parts: Sequence[Part], context: Context, have: dict[str, str]) -> Upd
         except ReadError as error:
             problems[part.panel] = f"Not refreshed: {error}. Shown is the last state that could be read."
             known.pop(part.id, None)
+        except Exception:
+            log.exception("part %s could not be built", part.id)
+            problems[part.panel] = "Not refreshed: this panel could not be drawn; the server's log has the details."
+            known.pop(part.id, None)
     if context.snap.error and context.snap.ready:
         for part in parts:
             problems.setdefault(

@@ -6,7 +6,7 @@ What belongs here: the page's parts. What does not: the cascade rule (computed b
 from typing import Any
 
 from dash_app import wording
-from dash_app.components import cascade_table, controls, market_charts
+from dash_app.components import cascade_table, controls, liquidation_chart, market_charts
 from dash_app.components.frame import chart, grid, panel, place
 from dash_app.components.spoken import evidence, spoken
 from dash_app.components.table import Column, numbers, table, times
@@ -22,7 +22,7 @@ def _controls(context: Context) -> Tree:
 
 
 def _text(context: Context) -> Tree:
-    rows, width = market_charts.sums(context)
+    rows, width = liquidation_chart.sums(context)
     columns = [
         times(f"Until ({context.zone_name})", "ts"),
         numbers("Long /h", "long_liq_usd", wording.money),
@@ -41,7 +41,7 @@ def _text(context: Context) -> Tree:
         h("span", "key k-long", "long"),
         h("span", "key k-short", "short"),
         h("span", "key k-limit", "limit in force"),
-        h("span", "key k-soft", "coverage too low"),
+        h("span", "key k-hatch", "not observed"),
     )
     return spoken(context, "liquidations", "liquidation_features", columns, rows, *keys, words)
 
@@ -103,7 +103,7 @@ def _zones(context: Context) -> Tree:
 PARTS = (
     Part("cprice-controls", _controls, ("correlation",), (*RANGED, "pair")),
     Part("cprice-chart", market_charts.price, ("market", "liquidation", "funding", "alerts"), RANGED, "figure"),
-    Part("csums-chart", market_charts.liquidations, ("liquidation",), RANGED, "figure"),
+    Part("csums-chart", liquidation_chart.liquidations, ("liquidation",), RANGED, "figure"),
     Part("csums-text", _text, ("liquidation",), RANGED),
     Part("cevents-table", _events, ("alerts", "liquidation"), ("range", "start", "end", "symbol")),
     Part("czones-table", _zones, ("liquidation",), RANGED),

@@ -11,6 +11,7 @@ from dash_app.components import (
     cascade_table,
     controls,
     correlation_views,
+    liquidation_chart,
     market_charts,
     regime_rows,
     volatility_bars,
@@ -90,7 +91,7 @@ REGIMES = (
     Part("regimes-foot", regime_rows.as_of, ("regimes",)),
 )
 LIQUIDATIONS = (
-    Part("liquidations-chart", market_charts.liquidations, ("liquidation",), RANGED, "figure"),
+    Part("liquidations-chart", liquidation_chart.liquidations, ("liquidation",), RANGED, "figure"),
     Part("liquidations-text", _liquidation_text, ("liquidation",), ("symbol",)),
     Part("liquidations-top", _top, ("alerts", "liquidation"), ("symbol",)),
 )

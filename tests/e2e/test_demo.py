@@ -59,9 +59,7 @@ class Demo:
 
     def newest_hour(self) -> str:
         answer = httpx.get(f"http://127.0.0.1:{self.port}/api/volatility", timeout=10, trust_env=False)
-        rows = answer.json() if answer.is_success else None
-        found = [row["ts"] for row in (rows["data"] if isinstance(rows, dict) else rows or [])]
-        return max(found, default="")
+        return max((row["ts"] for row in answer.json()["items"]), default="") if answer.is_success else ""
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -83,8 +81,7 @@ def test_the_demo_comes_up_moves_and_stops_and_goes_on_where_it_ended(tmp_path: 
     try:
         demo.until(lambda: "Up after" in demo.text(), "the first start")
         assert httpx.get(f"http://127.0.0.1:{demo.dagster}/server_info", trust_env=False).is_success
-        first = demo.newest_hour()
-        assert first
+        first = demo.until(demo.newest_hour, "data on the dashboard")
         demo.until(lambda: "TEST" in demo.text(), "a message at the receiver")
         later = demo.until(lambda: (hour := demo.newest_hour()) > first and hour, "a new simulated hour")
     finally:
@@ -98,7 +95,7 @@ def test_the_demo_comes_up_moves_and_stops_and_goes_on_where_it_ended(tmp_path: 
     try:
         again.until(lambda: "Up after" in again.text(), "the second start")
         assert "computing" not in again.text()
-        assert again.newest_hour() >= later
+        assert again.until(again.newest_hour, "data on the dashboard") >= later
     finally:
         assert again.stop() == 0
     assert started_by(tmp_path) == []

@@ -74,12 +74,14 @@ def test_simulated_data_stands_under_a_permanent_ribbon_and_real_data_does_not(s
     expect(page.locator(".ribbon")).to_have_count(0, timeout=20_000)
 
 
-def test_hours_without_coverage_are_shaded_not_drawn_as_zero(served, watch):
+def test_hours_without_coverage_are_hatched_not_drawn_as_zero(served, watch):
     page = watch().page
     page.goto(f"{served.url}/cascades?range=90d")
     settled(page)
     plot = page.locator("#csums-chart .js-plotly-plot")
-    assert plot.evaluate("plot => plot.layout.shapes.length") >= 1
+    name, hours = plot.evaluate("plot => [plot.data[3].name, plot.data[3].customdata]")
+    assert name == "coverage"
+    assert set(hours) == {"50 %"}
 
 
 def test_a_missing_figure_is_a_dash_with_its_reason(serve, watch):
