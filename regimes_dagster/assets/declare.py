@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from regimes_dagster.resources.table_metadata import definition_metadata
 from regimes_dagster.settings import Settings
 
 OWNER = "team:regimes"
@@ -35,24 +36,25 @@ def declarer(partitions: dg.MonthlyPartitionsDefinition) -> Declare:
 
     def declare(*, group: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         options.setdefault("kinds", {"postgres", "pandas"})
-        with warnings.catch_warnings():
-            # Still marked beta in Dagster 1.13, with one warning per asset.
-            warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
-            asset: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-                group_name=group,
-                partitions_def=partitions,
-                backfill_policy=dg.BackfillPolicy.single_run(),
-                owners=[OWNER],
-                freshness_policy=FRESHNESS,
-                io_manager_key="warehouse",
-                **options,
-            )
 
         def declared(function: Callable[..., Any]) -> dg.AssetsDefinition:
             # Dagster reads a MaterializeResult annotation as "no value for the IO manager"; ours carry one.
             if getattr(function.__annotations__.get("return"), "__origin__", None) is dg.MaterializeResult:
                 del function.__annotations__["return"]
-            return asset(function)
+            with warnings.catch_warnings():
+                # Still marked beta in Dagster 1.13, with one warning per asset.
+                warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+                asset: dg.AssetsDefinition = dg.asset(
+                    group_name=group,
+                    partitions_def=partitions,
+                    backfill_policy=dg.BackfillPolicy.single_run(),
+                    owners=[OWNER],
+                    freshness_policy=FRESHNESS,
+                    io_manager_key="warehouse",
+                    metadata=definition_metadata(function.__name__),
+                    **options,
+                )(function)
+            return asset
 
         return declared
 

@@ -13,7 +13,7 @@ FEATURES = [
     "correlation_features", "funding_features", "liquidation_features", "liquidation_zones", "regimes",
     "volatility_features",
 ]  # fmt: skip
-RAW = ["funding_rates", "liquidations", "ohlcv"]
+RAW = ["funding_rates", "liquidations", "minute_bars", "ohlcv"]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,18 @@ def test_the_lineage_reads_like_the_architecture(definitions: dg.Definitions) ->
     def parents(name: str) -> set[str]:
         return {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
 
-    assert parents("market_metrics") == set(RAW)
+    assert parents("market_metrics") == set(RAW) - {"minute_bars"}
+    assert parents("correlation_features") == {"market_metrics", "minute_bars"}
     for feature in FEATURES:
         assert "market_metrics" in parents(feature), feature
     assert parents("alerts") == set(FEATURES) - {"liquidation_zones"}
+
+
+def test_without_minute_bars_there_is_no_such_asset_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    off = build_defs(load_settings(environ={"REGIMES_SOURCES__MINUTE_BARS": "[]"}, cwd=tmp_path))
+    assert keys(off, "raw") == ["funding_rates", "liquidations", "ohlcv"]
+    parents = off.resolve_asset_graph().get(dg.AssetKey("correlation_features")).parent_keys
+    assert {key.to_user_string() for key in parents} == {"market_metrics"}
 
 
 def test_every_asset_says_what_it_is_and_shares_the_platforms_promises(definitions: dg.Definitions) -> None:
@@ -52,6 +60,8 @@ def test_every_asset_says_what_it_is_and_shares_the_platforms_promises(definitio
         assert len(spec.description.strip()) > 30, name
         assert list(spec.owners) == ["team:regimes"], name
         assert spec.code_version, name
+        columns = [column.name for column in spec.metadata["dagster/column_schema"].columns]
+        assert columns == list(TABLES[name].to_schema().columns), name
         assert {"postgres"} <= set(spec.kinds), name
         assert isinstance(spec.partitions_def, dg.MonthlyPartitionsDefinition), name
         assert spec.partitions_def.end_offset == 1, name
