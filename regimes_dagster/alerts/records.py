@@ -95,14 +95,15 @@ def record_window(
         work = _Recording(connection, settings, now, moment, is_simulated, plan)
         rows = _event_rows(connection, computed)
         events = [_event(row, index) for index, row in enumerate(rows)]
+        on_record = _recorded(connection, computed)
         result = reconcile(
             events,
-            _recorded(connection, computed),
+            on_record,
             window=computed,
             cooldowns=cooldowns(settings),
             emit_close=settings.alerts.emit_close,
         )
-        return work.run(rows, result)
+        return work.run(rows, result, on_record)
 
 
 def cooldowns(settings: Settings) -> dict[str, timedelta]:
@@ -142,13 +143,13 @@ class _Recording:
         self.newest = newest_hours(connection)
         self.max_age = timedelta(hours=settings.alerts.max_age_hours)
 
-    def run(self, rows: Sequence[Any], result: Reconciliation) -> RecordSummary:
+    def run(self, rows: Sequence[Any], result: Reconciliation, on_record: Sequence[Recorded]) -> RecordSummary:
         active = {result.adopted.get(episode, episode) for episode in self.active}
         new = [self._row(rows[alert.event.index], alert, result, active) for alert in result.new]
         inserted: set[str] = set()
         for start in range(0, len(new), _CHUNK):
             inserted |= ledger.insert_alerts(self.connection, new[start : start + _CHUNK])
-        self._mark(result, active)
+        self._mark(result, active, on_record)
         planned = late = reminders = 0
         if self.planning and self.settings.alerts.enabled:
             fresh = [row for row in new if row["alert_id"] in inserted and row["suppressed_reason"] is None]
@@ -208,23 +209,18 @@ class _Recording:
         followed = [symbol for symbol in _subject(row).symbols if symbol in self.newest]
         return any(self.now - self.newest[symbol] > planning.STALE_AFTER for symbol in followed)
 
-    def _mark(self, result: Reconciliation, active: set[str]) -> None:
+    def _mark(self, result: Reconciliation, active: set[str], on_record: Sequence[Recorded]) -> None:
         """Ends, retractions and restorations of alerts on record."""
         alerts = tables.table("alerts")
-        if result.ended:
-            statement = (
-                sa.update(alerts)
-                .where(alerts.c.episode_id == sa.bindparam("episode"))
-                .where(alerts.c.ended_ts.is_distinct_from(sa.bindparam("end", type_=alerts.c.ended_ts.type)))
-                .values(ended_ts=sa.bindparam("end", type_=alerts.c.ended_ts.type))
-            )
-            self.connection.execute(
-                statement,
-                [
-                    {"episode": episode, "end": None if episode in active else end.to_pydatetime()}
-                    for episode, end in result.ended.items()
-                ],
-            )
+        ends = {episode: None if episode in active else end for episode, end in result.ended.items()}
+        changed = {
+            alert.episode_id: ends[alert.episode_id]
+            for alert in on_record
+            if alert.episode_id in ends and alert.ended_ts != ends[alert.episode_id]
+        }
+        for episode, end in changed.items():
+            value = end.to_pydatetime() if end is not None else None
+            self.connection.execute(sa.update(alerts).where(alerts.c.episode_id == episode).values(ended_ts=value))
         for ids, value in ((result.retract, self.moment.to_pydatetime()), (result.restore, None)):
             for start in range(0, len(ids), _CHUNK):
                 part = ids[start : start + _CHUNK]
