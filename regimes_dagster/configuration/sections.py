@@ -86,6 +86,15 @@ def http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def archive_address(value: str) -> str:
+    """An address of a server, or the absolute path (or file://) of a folder with a mirror of the archive."""
+    if value.startswith("/") or urlsplit(value).scheme == "file":
+        return value.rstrip("/")
+    if urlsplit(value).scheme in ("http", "https"):
+        return http_url(value)
+    raise refusal(f'is "{value}", must start with http:// or https://, or be the absolute path of a mirror folder.')
+
+
 def database_url(value: SecretStr) -> SecretStr:
     """A PostgreSQL address; the value is never part of the message."""
     scheme = value.get_secret_value().split("://", 1)[0] if "://" in value.get_secret_value() else ""
@@ -117,6 +126,7 @@ SourceName = Annotated[str, AfterValidator(source_name)]
 EventName = Annotated[EventType, BeforeValidator(event_name)]
 NetworkName = Annotated[IPvAnyNetwork, BeforeValidator(network_text)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
+ArchiveAddress = Annotated[str, AfterValidator(archive_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_as_tuple)]
@@ -142,7 +152,7 @@ class FilesSection(Section):
 class ArchiveSection(Section):
     """``[sources.archive]``: bulk download in the data.binance.vision layout."""
 
-    base_url: HttpUrl = Field("https://data.binance.vision", description="Address of the archive or of a mirror")
+    base_url: ArchiveAddress = Field("https://data.binance.vision", description="Address of the archive or of a mirror")
     cache: Path | None = Field(None, description="Folder of downloaded files; default `archive` inside `home`")
 
 
