@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.servers.http import Fault, VenueServer
-from tests.servers.truth import HOUR_MS, bar
+from tests.servers.truth import HOUR_MS, MINUTE_MS, bar, minute
 
 _NO_SYMBOL = Fault(400, '{"code":-1121,"msg":"Invalid symbol."}')
 
@@ -28,6 +28,20 @@ class SpotMarket:
         self.gaps: dict[str, Collection[int]] = {}
         #: A bar younger than this shows a tenth less volume than it will have in the end.
         self.revised_for_ms = 0
+        #: Minutes without a trade: they have a row on the Binance family, and none on Coinbase.
+        self.quiet_minutes: dict[str, Collection[int]] = {}
+
+    def minutes(self, native: str, first: int, last: int) -> list[int]:
+        """Open times of the minutes the venue has, the running one included."""
+        first = max(first, self.listed_ms[native], 0)
+        last = min(last, self.now_ms, self.closed_ms.get(native, self.now_ms))
+        return list(range(-(-first // MINUTE_MS) * MINUTE_MS, last + 1, MINUTE_MS))
+
+    def minute(self, native: str, open_ms: int) -> tuple[float, float]:
+        """Close and volume of a minute; the running one is half done."""
+        close, volume = minute(self.symbols[native], open_ms)
+        running = open_ms + MINUTE_MS > self.now_ms
+        return (close - 1.0, volume / 2) if running else (close, volume)
 
     def opens(self, native: str, first: int, last: int) -> list[int]:
         """Open times of the bars the venue has, the running one included."""
@@ -53,6 +67,9 @@ def binance(server: VenueServer, market: SpotMarket, prefix: str = "/api/v3") ->
         if native not in market.symbols:
             return _NO_SYMBOL
         limit = min(int(query.get("limit", 500)), 1000)
+        if query["interval"] == "1m":
+            first, last = int(query.get("startTime", 0)), int(query.get("endTime", market.now_ms))
+            return [_kline(ms, *market.minute(native, ms)) for ms in market.minutes(native, first, last)[:limit]]
         opens = market.opens(native, int(query.get("startTime", 0)), int(query.get("endTime", market.now_ms)))
         rows = []
         for ms in opens[:limit]:
@@ -83,6 +100,11 @@ def binance(server: VenueServer, market: SpotMarket, prefix: str = "/api/v3") ->
     server.route(rf"^{prefix}/time$", lambda *_: {"serverTime": market.now_ms})
 
 
+def _kline(ms: int, close: float, volume: float) -> list[Any]:
+    text = [f"{value:.8f}" for value in (close, close, close, close, volume)]
+    return [ms, *text, ms + MINUTE_MS - 1, f"{close * volume:.8f}", 3, "1.0", "2.0", "0"]
+
+
 def coinbase(server: VenueServer, market: SpotMarket) -> None:
     """``candles`` newest first, at most 300."""
 
@@ -93,14 +115,18 @@ def coinbase(server: VenueServer, market: SpotMarket) -> None:
         first, last = (
             int(datetime.fromisoformat(query[name]).astimezone(UTC).timestamp() * 1000) for name in ("start", "end")
         )
-        opens = market.opens(native, first, last)
-        if (last - first) // HOUR_MS >= 300:
+        step = int(query["granularity"]) * 1000
+        if (last - first) // step >= 300:
             return Fault(
                 400,
                 '{"message":"granularity too small for the requested time range. Count of aggregations requested exceeds 300"}',
             )
+        if step == MINUTE_MS:
+            known = [ms for ms in market.minutes(native, first, last) if ms not in market.quiet_minutes.get(native, ())]
+            closes = [(ms, *market.minute(native, ms)) for ms in reversed(known)]
+            return [[ms // 1000, close, close, close, close, volume] for ms, close, volume in closes]
         rows = []
-        for ms in reversed(opens):
+        for ms in reversed(market.opens(native, first, last)):
             opened, high, low, close, volume, _ = market.bar(native, ms)
             rows.append([ms // 1000, low, high, opened, close, volume])
         return rows

@@ -6,6 +6,7 @@ What belongs here: bars, settlements and liquidations by simple formulas. What d
 import math
 
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 
 
 def bar(symbol: str, open_ms: int) -> tuple[float, float, float, float, float, float]:
@@ -17,6 +18,12 @@ def bar(symbol: str, open_ms: int) -> tuple[float, float, float, float, float, f
     volume = 10.0 + hour % 24
     values = (opened, high, low, close, volume)
     return (*(round(value, 6) for value in values), round(volume * base, 6))  # type: ignore[return-value]
+
+
+def minute(symbol: str, open_ms: int) -> tuple[float, float]:
+    """Close and volume of the minute that starts at ``open_ms``."""
+    number = open_ms // MINUTE_MS
+    return round(100.0 + sum(map(ord, symbol)) % 50 + math.sin(number / 50.0), 6), 1.0 + number % 7
 
 
 def rate(symbol: str, settled_ms: int) -> float:

@@ -15,7 +15,7 @@ from regimes_dagster.sources.validate import validate_batch
 NOW = utc("2026-11-22 13:30")
 YEAR = Window(utc("2025-01-01"), utc("2026-01-01"))
 BTC = "BTC/USDT"
-KINDS: tuple[Kind, ...] = ("ohlcv", "funding", "liquidations")
+KINDS: tuple[Kind, ...] = ("ohlcv", "funding", "liquidations", "minute_bars")
 
 
 @pytest.fixture(scope="module")
