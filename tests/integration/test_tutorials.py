@@ -1,4 +1,4 @@
-"""The tutorial docs/add-a-feature.md, applied block by block to a copy of the project and run.
+"""The tutorials docs/add-a-feature.md and docs/add-a-venue.md, applied block by block to a copy of the project and run.
 
 Each block says in its first line which file it makes, or before which text it goes or what it replaces.
 """
@@ -14,21 +14,27 @@ import pytest
 import sqlalchemy as sa
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "add-a-feature.md"
 BLOCK = re.compile(r"```python file=(\S+)(?: (before|replace)=(?:\"([^\n]*)\"|'([^\n]*)'))?\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project with the page's blocks applied."""
+    """A copy of the project."""
     project = tmp_path / "project"
     project.mkdir()
-    for folder in ("regimes_dagster", "dash_app"):
+    for folder in ("regimes_dagster", "dash_app", "tests/servers"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tests", "tests/servers"):
+        (project / name / "__init__.py").touch()
     shutil.copy(ROOT / "dagster.yaml", project)
-    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    assert len(blocks) == 10
-    assert len(blocks) == PAGE.read_text(encoding="utf-8").count("```python")
+    return project
+
+
+def apply(page: str, project: Path, expected: int) -> None:
+    """Do with every Python block of a page what its first line says."""
+    shown = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    blocks = BLOCK.findall(shown)
+    assert len(blocks) == shown.count("```python") == expected
     for name, how, double, single, body in blocks:
         path, anchor = project / name, double or single
         if not how:
@@ -39,7 +45,6 @@ def copy(tmp_path: Path) -> Path:
         assert text.count(anchor) == 1, f"{name} holds {anchor!r} {text.count(anchor)} times"
         replacement = body + anchor if how == "before" else body.rstrip("\n")
         path.write_text(text.replace(anchor, replacement), encoding="utf-8")
-    return project
 
 
 def run(project: Path, environment: dict[str, str], *arguments: str) -> str:
@@ -56,7 +61,15 @@ def run(project: Path, environment: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_tutorial_works_as_it_stands(copy: Path, database_url: str) -> None:
+def test_a_venue_added_as_the_page_says_serves_bars(copy: Path) -> None:
+    apply("add-a-venue.md", copy, 5)
+    environment = {**os.environ, "PYTHONPATH": str(copy), "REGIMES_SOURCES__OHLCV": '["bitstamp"]'}
+    run(copy, environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/sources/test_bitstamp.py")
+    assert "bitstamp" in run(copy, environment, "-m", "regimes_dagster", "config", "show")
+
+
+def test_a_feature_added_as_the_page_says_is_computed_stored_and_described(copy: Path, database_url: str) -> None:
+    apply("add-a-feature.md", copy, 10)
     environment = {
         **os.environ,
         "PYTHONPATH": str(copy),
