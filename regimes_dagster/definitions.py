@@ -10,19 +10,20 @@ import dagster as dg
 
 from regimes_dagster.assets.alerts import alert_assets
 from regimes_dagster.assets.declare import declarer, months
+from regimes_dagster.assets.evidence import evidence_assets
 from regimes_dagster.assets.features import feature_assets
 from regimes_dagster.assets.market import market_assets
 from regimes_dagster.assets.minute_bars import minute_assets
 from regimes_dagster.assets.raw import raw_assets
 from regimes_dagster.checks import asset_checks
 from regimes_dagster.configuration.classifier import check_classifier
-from regimes_dagster.jobs import EXECUTOR, hourly_job
+from regimes_dagster.jobs import EXECUTOR, evidence_job, hourly_job
 from regimes_dagster.logs import configure_logging
 from regimes_dagster.platform import Platform
 from regimes_dagster.purge import purge_job, purge_schedule
 from regimes_dagster.resources.warehouse import WarehouseIOManager
 from regimes_dagster.resources.webhooks import Webhooks
-from regimes_dagster.schedules import demo_clock, hourly_schedule
+from regimes_dagster.schedules import demo_clock, evidence_schedule, hourly_schedule
 from regimes_dagster.sensors.delivery import delivery_sensor
 from regimes_dagster.sensors.health import pipeline_failed, platform_health
 from regimes_dagster.settings import Settings, load_settings
@@ -55,10 +56,11 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
             *market_assets(declare),
             *feature_assets(declare, minute_bars=minutes),
             *alert_assets(declare),
+            *evidence_assets(declare),
         ],
         asset_checks=asset_checks(),
-        jobs=[hourly_job(), purge_job],
-        schedules=[hourly_schedule, purge_schedule],
+        jobs=[hourly_job(), evidence_job(), purge_job],
+        schedules=[hourly_schedule, evidence_schedule, purge_schedule],
         sensors=[
             delivery_sensor(settings),
             pipeline_failed,

@@ -14,6 +14,8 @@ EXECUTOR = dg.in_process_executor
 
 HOURLY = "hourly"
 
+EVIDENCE = "evidence"
+
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
@@ -33,6 +35,16 @@ def hourly_job() -> Any:
         selection=dg.AssetSelection.all() - dg.AssetSelection.groups(*ON_DEMAND),
         executor_def=EXECUTOR,
         description="Fetches what is missing, joins it, computes the features and records alerts.",
+    )
+
+
+def evidence_job() -> Any:
+    """The validity of the signals over the last year, monthly or on demand."""
+    return dg.define_asset_job(
+        EVIDENCE,
+        selection=dg.AssetSelection.groups("evidence"),
+        executor_def=EXECUTOR,
+        description="Measures what the signals of the last year were worth.",
     )
 
 

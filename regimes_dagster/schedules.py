@@ -7,8 +7,8 @@ cover. What does not: what runs (``jobs.py``).
 import dagster as dg
 import pandas as pd
 
-from regimes_dagster.jobs import HOURLY, range_tags
-from regimes_dagster.partitions import HOUR, REVISABLE, keys_touched
+from regimes_dagster.jobs import EVIDENCE, HOURLY, range_tags
+from regimes_dagster.partitions import HOUR, REVISABLE, keys_touched, month_start, partition_of, partition_window
 from regimes_dagster.platform import Platform
 
 #: Who declared the clock while the demo's time moves by itself; see ``commands/demo.py``.
@@ -62,6 +62,24 @@ def hourly_schedule(
     if platform.clock.declared() is not None:
         return dg.SkipReason("a demo or replay has declared its own time; it starts its own runs")
     return _request(platform, context.scheduled_execution_time.isoformat())
+
+
+@dg.schedule(
+    cron_schedule="20 5 1 * *",
+    job_name=EVIDENCE,
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="On the first of a month, over the year that ended with the month before.",
+)
+def evidence_schedule(
+    context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+) -> dg.RunRequest | dg.SkipReason:
+    """Requests the monthly judgement of the signals."""
+    if platform.clock.declared() is not None:
+        return dg.SkipReason("a demo or replay has declared its own time")
+    month = partition_window(partition_of(month_start(context.scheduled_execution_time)))
+    day = month.start.date().isoformat()
+    return dg.RunRequest(run_key=f"evidence {day}", tags=range_tags(day, day))
 
 
 @dg.sensor(

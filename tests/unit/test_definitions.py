@@ -31,6 +31,7 @@ def test_the_assets_are_these(definitions: dg.Definitions) -> None:
     assert keys(definitions, "market") == ["market_metrics"]
     assert keys(definitions, "features") == FEATURES
     assert keys(definitions, "alerts") == ["alerts"]
+    assert keys(definitions, "evidence") == ["signal_evidence"]
 
 
 def test_the_lineage_reads_like_the_architecture(definitions: dg.Definitions) -> None:
@@ -79,12 +80,16 @@ def test_every_asset_is_a_table_of_the_same_name(definitions: dg.Definitions) ->
 
 
 def test_the_jobs_schedules_and_sensors_are_these(definitions: dg.Definitions) -> None:
-    assert [job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")] == [
-        "hourly",
-        "purge",
-    ]
-    assert [schedule.name for schedule in definitions.schedules or []] == ["hourly_schedule", "purge_schedule"]
+    jobs = [job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
+    assert sorted(jobs) == ["evidence", "hourly", "purge"]
+    schedules = sorted(schedule.name for schedule in definitions.schedules or [])
+    assert schedules == ["evidence_schedule", "hourly_schedule", "purge_schedule"]
     assert sorted(sensor.name for sensor in definitions.sensors or []) == SENSORS
+
+
+def test_the_evidence_is_no_part_of_the_hourly_run(definitions: dg.Definitions) -> None:
+    hourly = {key.to_user_string() for key in definitions.resolve_job_def("hourly").asset_layer.executable_asset_keys}
+    assert hourly == {*RAW, "market_metrics", *FEATURES, "alerts"}
 
 
 def test_only_a_simulated_market_has_a_clock_of_its_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regimes_dagster.partitions import HOUR, keys_window, partition_of, utc
-from regimes_dagster.schedules import DEMO_CLOCK, demo_clock, hourly_schedule, months_to_run
+from regimes_dagster.schedules import DEMO_CLOCK, demo_clock, evidence_schedule, hourly_schedule, months_to_run
 
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
 
@@ -99,6 +99,16 @@ def test_after_a_week_offline_over_a_month_edge_both_months_run() -> None:
 def test_the_schedule_leaves_a_declared_time_alone() -> None:
     platform = FakePlatform(FakeClock("2024-03-05 09:01", "2024-02-04 00:00", DEMO_CLOCK))
     assert isinstance(tick(platform, "2024-03-05T09:01:00+00:00"), dg.SkipReason)
+
+
+def test_the_evidence_of_a_month_is_asked_for_on_the_first_of_the_next() -> None:
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2024, 3, 1, 5, 20, tzinfo=UTC),
+        resources={"platform": FakePlatform(FakeClock("2024-03-01 05:20"))},
+    )
+    request: Any = evidence_schedule(context)
+    assert request.tags["dagster/asset_partition_range_start"] == "2024-02-01"
+    assert request.tags["dagster/asset_partition_range_end"] == "2024-02-01"
 
 
 @pytest.fixture
