@@ -62,7 +62,7 @@ VOLATILITY, CONFIRMED, BREAK = "VOLATILITY_REGIME_CHANGE", "REGIME_CONFIRMED", "
 
 KNOBS: tuple[Knob, ...] = (
     Knob("liquidation", "adaptive_quantile", CASCADE, (0.97, 0.98, 0.99, 0.995, 0.998, 0.999), "lower it"),
-    Knob("liquidation", "adaptive", CASCADE, (False, True), "false: only the fixed USD floors count"),
+    Knob("liquidation", "adaptive", CASCADE, (False, True), "set it to false, so that only the fixed USD floors count"),
     Knob("liquidation", "critical_velocity", CASCADE, (0.25, 0.5, 1, 2, 4, 8), "lower it", relative=True),
     Knob("liquidation", "cascade_threshold_usd", CASCADE, (0.25, 0.5, 1, 2, 4, 8), "lower it", relative=True),
     Knob("liquidation", "cooldown_h", CASCADE, (4, 6, 12, 24, 48), "shorten it"),
@@ -73,7 +73,9 @@ KNOBS: tuple[Knob, ...] = (
     Knob("volatility", "explosive_threshold", VOLATILITY, (0.06, 0.08, 0.10, 0.12, 0.15), "lower it"),
     Knob("volatility", "hysteresis", VOLATILITY, (0.0, 0.1, 0.2, 0.3, 0.4), "lower it"),
     Knob("multi_timeframe", "confirm_threshold", CONFIRMED, (0.5, 0.6, 0.7, 0.75, 0.8, 0.9), "lower it"),
-    Knob("multi_timeframe", "release", CONFIRMED, (0.35, 0.45, 0.55, 0.65), "raise it: shorter, more episodes"),
+    Knob(
+        "multi_timeframe", "release", CONFIRMED, (0.35, 0.45, 0.55, 0.65), "raise it: episodes become shorter and more"
+    ),
     Knob("correlation", "break_z", BREAK, (-4.0, -3.5, -3.0, -2.5, -2.0, -1.5), "raise it towards 0"),
     Knob("correlation", "min_drop", BREAK, (0.0, 0.05, 0.10, 0.15, 0.20, 0.30), "lower it"),
 )

@@ -49,7 +49,7 @@ _EVALUATED = {
 
 #: Table -> figures whose quantiles are shown, with their unit; ``|x|`` is the absolute value.
 FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
-    "liquidation_features": (("velocity_1h", "USD/h"), ("velocity_4h", "USD/h"), ("severity", "x its limit")),
+    "liquidation_features": (("velocity_1h", "USD/h"), ("velocity_4h", "USD/h"), ("severity", "x limit")),
     "funding_features": (("|funding_z_score|", "sigma"), ("|change_24h_pp|", "pp"), ("funding_rate_8h", "per 8 h")),
     "volatility_features": (("volatility", "per 24 h"), ("wick_ratio", "x")),
     "regimes": (("confidence", "share"), ("confidence_weighted", "share")),

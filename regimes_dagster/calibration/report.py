@@ -106,24 +106,11 @@ def _quantile_lines(found: Calibration, name: str) -> Iterator[str]:
 
 
 def _tried(tried: Tried) -> str:
-    steps = [value_text(value) for value in tried.rates]
     keys = tried.keys
     head = f"<h3><code>{escape(tried.knob.name)}</code></h3><p class='soft'>For more alerts: {escape(tried.knob.more_alerts)}.</p>"  # noqa: E501
     if not keys:
         return head + "<p>Nothing to count: no hour of the period in which the rule could be evaluated.</p>"
-    chart = LineChart(
-        f"{_counted(tried).capitalize()} per 30 days",
-        [
-            Line(key, range(len(steps)), [by.opened if (by := r.get(key)) else math.nan for r in tried.rates.values()])
-            for key in keys[:MAX_LINES]
-        ],
-        x_label=f"{tried.knob.name} (in force: {value_text(tried.current)})",
-        y_label="alerts per 30 days",
-        steps=steps,
-        mark=value_text(tried.current),
-        y_from_zero=True,
-        caption="" if tried.matters else "No difference: another limit decides here.",
-    )
+    drawn = draw(_chart(tried)) if tried.matters else "<p>No difference: another limit decides here.</p>"
     rows: list[list[Cell | str]] = [
         [value_text(value), *(Cell(_rate_text(by_key, key), "number") for key in keys)]
         for value, by_key in tried.rates.items()
@@ -131,7 +118,23 @@ def _tried(tried: Tried) -> str:
     current = list(tried.rates).index(tried.current)
     heads: list[Cell | str] = [tried.knob.key, *(Cell(key, "number") for key in keys)]
     figures = table(heads, rows, current=current)
-    return f"{head}{draw(chart)}<details><summary>Figures</summary>{figures}</details>"
+    return f"{head}{drawn}<details><summary>Figures</summary>{figures}</details>"
+
+
+def _chart(tried: Tried) -> LineChart:
+    steps = [value_text(value) for value in tried.rates]
+    return LineChart(
+        f"{_counted(tried).capitalize()} per 30 days",
+        [
+            Line(key, range(len(steps)), [by.opened if (by := r.get(key)) else math.nan for r in tried.rates.values()])
+            for key in tried.keys[:MAX_LINES]
+        ],
+        x_label=f"{tried.knob.name} (in force: {value_text(tried.current)})",
+        y_label="alerts per 30 days",
+        steps=steps,
+        mark=value_text(tried.current),
+        y_from_zero=True,
+    )
 
 
 def _quantiles(found: Calibration, name: str) -> str:

@@ -131,6 +131,12 @@ def _p_text(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}".replace("e-0", "e-")
 
 
+_COLUMNS = (
+    "test", "symbol", "metric", "period_start", "period_end", "value", "ci_low", "ci_high", "baseline", "target",
+    "holds", "n", "note", "config_hash",
+)  # fmt: skip
+
+
 def evidence_rows(tests: Iterable[Test], period: Window, config_hash: str) -> pd.DataFrame:
     """Rows of ``signal_evidence``, sorted by key."""
     rows = [
@@ -153,7 +159,7 @@ def evidence_rows(tests: Iterable[Test], period: Window, config_hash: str) -> pd
         for test in tests
         for finding in test.findings
     ]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     types: Any = {
         "holds": "boolean",
         "n": "Int64",

@@ -57,9 +57,9 @@ def jonckheere(groups: Sequence[Floats]) -> Trend:
         + _three(sizes) * _three(ties) / (36 * n * (n - 1) * max(n - 2, 1))
         + _two(sizes) * _two(ties) / (8 * n * (n - 1))
     )
-    if variance <= 0:
+    if variance <= 1e-9 * n**3:  # all values equal, but for rounding
         return Trend(statistic, float("nan"), float("nan"))
-    z = (statistic - (n**2 - (sizes**2).sum()) / 4) / math.sqrt(variance)
+    z = float((statistic - (n**2 - (sizes**2).sum()) / 4) / math.sqrt(variance))
     return Trend(statistic, z, 0.5 * math.erfc(z / math.sqrt(2)))
 
 

@@ -19,7 +19,7 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);
 font:15px/1.55 Inter,system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}
-main{max-width:900px;margin:0 auto;padding:28px 18px 60px}
+main{max-width:980px;margin:0 auto;padding:28px 18px 60px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:0 0 4px}h3{font-size:15px;margin:22px 0 6px}
 .soft,figcaption p,footer{color:var(--soft)}.lead{margin:0 0 20px;color:var(--soft)}
 section{background:var(--panel);border:1px solid var(--line);border-radius:10px;padding:20px 22px;margin:18px 0}
