@@ -12,11 +12,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from regimes_dagster.sources.classify import Answer, classify
+from regimes_dagster.sources.pace import SharedPace
 from regimes_dagster.sources.protocol import (
     BadResponse,
     MarketClosed,
@@ -62,10 +64,18 @@ class Client:
         Waits; tests inject their own.
     tries
         How often a question is asked at most.
+    pace
+        Folder in which the processes of the installation agree on the venue's pace; None: this client alone.
     """
 
     def __init__(
-        self, venue: str, options: Mapping[str, Any] | None = None, *, sleep: Sleep = time.sleep, tries: int = TRIES
+        self,
+        venue: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        sleep: Sleep = time.sleep,
+        tries: int = TRIES,
+        pace: Path | None = None,
     ) -> None:
         self.venue = venue
         self.tries = tries
@@ -73,6 +83,7 @@ class Client:
         self._options = dict(options or {})
         self._sleep = sleep
         self._lock = threading.RLock()
+        self._pace = None if pace is None else SharedPace(pace / venue)
         self._exchange: Any = None
         self._last: Any = None
 
@@ -229,6 +240,12 @@ class Client:
         def remember(response: Any, *_: Any, **__: Any) -> None:
             self._last = response
 
+        if self._pace is not None:
+            shared = self._pace
+            # The library calls this before each request where the user has not switched its limiter off.
+            exchange.throttle = lambda cost=None: shared.wait(
+                exchange.rateLimit / 1000.0 * (1.0 if cost is None else cost)
+            )
         exchange.fetch = counted
         exchange.session.hooks["response"].append(remember)
         return exchange
@@ -238,12 +255,14 @@ _CLIENTS: dict[tuple[str, str], Client] = {}
 _CLIENTS_LOCK = threading.Lock()
 
 
-def client_for(venue: str, options: Mapping[str, Any] | None = None, *, sleep: Sleep = time.sleep) -> Client:
+def client_for(
+    venue: str, options: Mapping[str, Any] | None = None, *, sleep: Sleep = time.sleep, pace: Path | None = None
+) -> Client:
     """The process's client of a venue; the same options give the same client, so that its limiter holds."""
-    key = (venue, json.dumps(options or {}, sort_keys=True, default=str))
+    key = (venue, json.dumps([options or {}, str(pace)], sort_keys=True, default=str))
     with _CLIENTS_LOCK:
         if key not in _CLIENTS:
-            _CLIENTS[key] = Client(venue, options, sleep=sleep)
+            _CLIENTS[key] = Client(venue, options, sleep=sleep, pace=pace)
         return _CLIENTS[key]
 
 

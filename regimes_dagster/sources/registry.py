@@ -81,7 +81,7 @@ def _source(settings: "Settings", kind: Kind, name: str, sleep: Sleep) -> Source
         return ArchiveSource(ArchiveStore(str(settings.sources.archive.base_url), settings.archive_cache, sleep=sleep))
     if name not in venues_of(kind):
         return NotServed(name, f"it does not serve {kind} here; take it out of [sources] {kind} or run `regimes probe`")
-    client = client_for(name, settings.sources.ccxt_options(name), sleep=sleep)
+    client = client_for(name, settings.sources.ccxt_options(name), sleep=sleep, pace=settings.home / "pace")
     return venue_source(kind, client, backfill_days=settings.sources.liquidation_backfill_days)
 
 
