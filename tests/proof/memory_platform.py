@@ -46,8 +46,10 @@ LOOKBACK: dict[str, timedelta] = {
     "correlation_features": correlation_engine.lookback(CORRELATION),
 }
 
-#: Raw rows that a run may read before the state it resumes from.
-RAW_LOOKBACK = max(LOOKBACK["liquidation_features"], LOOKBACK["funding_features"], market_metrics.lookback())
+#: Raw rows that a run may read before the running month; in its first hours it computes the month before as well.
+RAW_LOOKBACK = timedelta(days=31) + max(
+    LOOKBACK["liquidation_features"], LOOKBACK["funding_features"], market_metrics.lookback()
+)
 
 
 @dataclass(frozen=True)

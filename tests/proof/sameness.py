@@ -31,17 +31,17 @@ def row_differences(name: str, found: pd.DataFrame, expected: pd.DataFrame) -> l
     for column in found.columns:
         a, b = found[column], expected[column]
         if a.dtype == np.float64 and b.dtype == np.float64:
-            left, right = a.to_numpy(), b.to_numpy()
-            unequal = ~np.isclose(left, right, rtol=RTOL, atol=0, equal_nan=True)
+            unequal = ~np.isclose(a.to_numpy(), b.to_numpy(), rtol=RTOL, atol=0, equal_nan=True)
+        elif a.dtype != object and a.dtype == b.dtype:
+            unequal = ~((a.isna() & b.isna()) | a.eq(b).fillna(False)).to_numpy(dtype=bool)
         else:
-            left, right = a.to_numpy(dtype=object), b.to_numpy(dtype=object)
-            unequal = np.array([not same(x, y) for x, y in zip(left, right, strict=True)], dtype=bool)
+            unequal = np.array([not same(x, y) for x, y in zip(a, b, strict=True)], dtype=bool)
         if unequal.any():
             first = int(np.flatnonzero(unequal)[0])
             where = f" at {expected['ts'].iloc[first]}" if "ts" in expected else ""
             said.append(
                 f"{name}.{column}: {int(unequal.sum())} of {len(unequal)} rows, first{where}: "
-                f"{left[first]!r}, expected {right[first]!r}"
+                f"{a.iloc[first]!r}, expected {b.iloc[first]!r}"
             )
     return said
 
