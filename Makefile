@@ -16,6 +16,7 @@ help:
 	@echo "make test         the test suite (PostgreSQL and browser included)"
 	@echo "make check        lint, formatting, types, Dagster definitions"
 	@echo "make proof        the long tests"
+	@echo "make drill        faults on purpose and a simulated month; hours; results go to docs/"
 	@echo "make bench        benchmarks; results go to bench/README.md"
 	@echo "make screenshots  docs/screenshots from the simulated market"
 	@echo "make lock         compile the lock files anew"
@@ -60,6 +61,10 @@ check: $(DEV)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy regimes_dagster dash_app
 	@$(BIN)/python -m bench.validate_definitions
+
+drill: $(DEV)
+	@$(BIN)/python -m bench.drill
+	@$(BIN)/python -m bench.month
 
 bench: $(DEV)
 	@$(BIN)/python -m bench
