@@ -36,6 +36,8 @@ TEMPORARY: list[tuple[str, Manner, str | None]] = [
 
 @pytest.mark.parametrize(("name", "manner", "error"), TEMPORARY, ids=[case[0] for case in TEMPORARY])
 def test_what_is_temporary_is_tried_again_on_the_schedule(outbox, settings_for, name, manner, error) -> None:
+    if manner in (hang, drip):
+        outbox.hurry()
     with Receiver(manner) as receiver:
         settings = settings_for(receiver.url)
         outbox.add(settings)

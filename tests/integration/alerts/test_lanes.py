@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from regimes_dagster import database, tables
 from regimes_dagster.alerts import ledger, queue, silences
 from regimes_dagster.alerts.body import json_body
+from regimes_dagster.alerts.post import Limits
 from regimes_dagster.alerts.requests import replay
 from tests.servers.certificates import server_and_client
 from tests.servers.receivers import (
@@ -28,12 +29,13 @@ from tests.servers.receivers import (
 def test_healthy_endpoints_get_everything_within_one_tick_beside_six_sick_ones(outbox, settings_for) -> None:
     sick = [hang, answer(500), answer(429, retry_after="3"), answer(410), cut, drip]
     receivers = [Receiver(manner) for manner in [ok, *sick, ok, slow(0.02)]]
+    outbox.limits = Limits(connect_s=2, read_s=2, total_s=3)
     for receiver in receivers:
         receiver.__enter__()
     try:
         settings = settings_for(*(receiver.url for receiver in receivers))
         ids = outbox.add(settings, 30)
-        outbox.deliver(settings, budget_s=6)
+        outbox.deliver(settings, budget_s=10)
     finally:
         for receiver in receivers:
             receiver.__exit__(None, None, None)
@@ -45,13 +47,11 @@ def test_healthy_endpoints_get_everything_within_one_tick_beside_six_sick_ones(o
 
 
 def test_alerts_that_come_while_another_lane_hangs_go_out_in_the_same_tick(outbox, settings_for) -> None:
-    from regimes_dagster.alerts.post import Limits
-
-    outbox.limits = Limits(connect_s=0.5, read_s=5, total_s=5)
+    outbox.limits = Limits(connect_s=2, read_s=8, total_s=8)
     with Receiver(hang) as sick, Receiver() as healthy:
         settings = settings_for(sick.url, healthy.url)
         outbox.add(settings, 1)
-        thread = threading.Thread(target=outbox.deliver, args=(settings,))
+        thread = threading.Thread(target=outbox.deliver, args=(settings,), kwargs={"budget_s": 9})
         thread.start()
         arrived = threading.Event()
 
@@ -62,7 +62,7 @@ def test_alerts_that_come_while_another_lane_hangs_go_out_in_the_same_tick(outbo
 
         healthy.manner = note
         outbox.add(settings, 1, first=50)
-        assert arrived.wait(4.5), "the news waited for the hanging lane"
+        assert arrived.wait(7.5), "the news waited for the hanging lane"
         thread.join()
 
 

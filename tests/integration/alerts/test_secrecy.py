@@ -55,6 +55,7 @@ def test_nothing_secret_is_logged_stored_measured_or_printed(
     outbox, settings_for, heard, monkeypatch, tmp_path
 ) -> None:
     outbox.engine.echo = False
+    outbox.hurry()
     path = f"/api/webhooks/1/{TOKEN}?{QUERY}"
     server, _ = server_and_client(tmp_path, "hooks.example.com")
     manners = [
@@ -116,6 +117,8 @@ def test_nothing_secret_is_logged_stored_measured_or_printed(
 @pytest.mark.parametrize("manner", [cut, reset, hang, answer(500)])
 def test_an_outcome_holds_the_class_of_an_error_and_never_its_text(manner, outbox) -> None:
     import ipaddress
+
+    outbox.hurry()
 
     async def post(url: str):
         async def local(_host: str, _port: int) -> list[str]:
