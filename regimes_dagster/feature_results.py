@@ -24,6 +24,8 @@ FEATURES = (
     "correlation_features",
 )  # fmt: skip
 
+_TICK = pd.Timedelta(1, "us")
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -118,21 +120,23 @@ def store(
 def market_changed(connection: sa.Connection, since: pd.Timestamp, window: Window, now: pd.Timestamp) -> list[str]:
     """What follows from rows of ``market_metrics`` that are not as they were, from ``since`` on.
 
-    Forecast models that were fitted on such rows are forgotten (stored models are never fitted again), and months
-    after the window that features have computed already are marked stale: they looked back on those rows.
+    Months whose features were computed from such rows are marked stale, the run's own as well: a feature that follows
+    in the same run clears its own marks, and a run that is killed before it leaves them. Forecast models that were
+    fitted on such rows are forgotten (stored models are never fitted again).
 
     Returns
     -------
     list of str
-        Keys of the months marked, over all features.
+        Keys of the months marked after the window, over all features.
     """
-    models = tables.table("volatility_models")
-    connection.execute(sa.delete(models).where(models.c.fit_ts >= since.to_pydatetime()))
     marked = set()
     for feature in FEATURES:
-        later = _later_months(connection, feature, window.end)
-        _mark_stale(connection, feature, later, f"market data from {since:%Y-%m-%d %H:%M} on changed", now)
-        marked.update(later)
+        # First the marks, then the models: the order in which a feature's own write takes these rows.
+        months = _later_months(connection, feature, since - _TICK)
+        _mark_stale(connection, feature, months, f"market data from {since:%Y-%m-%d %H:%M} on changed", now)
+        marked.update(key for key in months if utc(key) >= window.end)
+    models = tables.table("volatility_models")
+    connection.execute(sa.delete(models).where(models.c.fit_ts >= since.to_pydatetime()))
     return sorted(marked)
 
 

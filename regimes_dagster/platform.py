@@ -11,8 +11,11 @@ import pandas as pd
 import sqlalchemy as sa
 
 from regimes_dagster.clock import Clock
+from regimes_dagster.partitions import HOUR, month_start
 from regimes_dagster.settings import Settings
+from regimes_dagster.sources.coverage import oldest_unfinished
 from regimes_dagster.sources.protocol import Kind, Source
+from regimes_dagster.stale import HOURLY
 from regimes_dagster.storage import Warehouse
 
 SourceFactory = Callable[[Settings, Kind], Sequence[Source]]
@@ -79,8 +82,22 @@ class Platform:
 
     def newest_joined_hour(self) -> pd.Timestamp | None:
         """Newest joined hour of the configured symbol that is furthest behind; None before the first run."""
-        newest = self.warehouse.newest("market_metrics", by="symbol", where={"symbol": self.settings.symbols})
+        return self._furthest_behind("market_metrics")
+
+    def _furthest_behind(self, table: str) -> pd.Timestamp | None:
+        newest = self.warehouse.newest(table, by="symbol", where={"symbol": self.settings.symbols})
         return newest["ts"].min() if len(newest) else None
+
+    def open_since(self) -> pd.Timestamp | None:
+        """The earliest hour that the hourly run has to do (again); None before the first run.
+
+        That is the newest hour of the table that is furthest behind, or an earlier hour that no venue could give
+        yet: joined hours go on during an outage, so their newest says nothing about it. Never before the first month.
+        """
+        newest = [self.newest_joined_hour(), *(self._furthest_behind(name) for name in HOURLY)]
+        coverage = self.warehouse.read("source_coverage", where={"symbol": self.settings.symbols})
+        found = [hour for hour in (*newest, oldest_unfinished(coverage, self.clock.now())) if hour is not None]
+        return max(min(found), month_start(self.settings.history_start) + HOUR) if found else None
 
     def first_hours(self, table: str) -> dict[str, pd.Timestamp]:
         """Per configured symbol the oldest stamp of a table; symbols without rows are left out."""

@@ -22,29 +22,29 @@ UNFINISHED = [
 ]
 
 
-def months_to_run(now: pd.Timestamp, newest_row: pd.Timestamp | None) -> list[str]:
+def months_to_run(now: pd.Timestamp, open_since: pd.Timestamp | None) -> list[str]:
     """Keys of the months that the hourly run covers.
 
     Parameters
     ----------
     now
         The platform's moment.
-    newest_row
-        Newest joined hour of the symbol that is furthest behind, or None before the first run.
+    open_since
+        Earliest hour that is to be done (``Platform.open_since``), or None before the first run.
 
     Returns
     -------
     list of str
-        The months the last three hours touch; after a pause also the months since the newest row.
+        The months the last three hours touch; after a pause, a killed run or an outage also those since then.
     """
     back = REVISABLE
-    if newest_row is not None:
-        back = max(back, now.floor("h") - newest_row + HOUR)
+    if open_since is not None:
+        back = max(back, now.floor("h") - open_since + HOUR)
     return keys_touched(now, back=back)
 
 
 def _request(platform: Platform, run_key: str) -> dg.RunRequest:
-    months = months_to_run(platform.clock.now(), platform.newest_joined_hour())
+    months = months_to_run(platform.clock.now(), platform.open_since())
     return dg.RunRequest(run_key=run_key, tags=range_tags(months[0], months[-1]))
 
 

@@ -45,12 +45,12 @@ class FakeClock:
 class FakePlatform:
     """As much of a platform as a tick needs."""
 
-    def __init__(self, clock: FakeClock, newest: str | None = None) -> None:
+    def __init__(self, clock: FakeClock, open_since: str | None = None) -> None:
         self.clock = clock
-        self.newest = utc(newest) if newest else None
+        self.since = utc(open_since) if open_since else None
 
-    def newest_joined_hour(self) -> pd.Timestamp | None:
-        return self.newest
+    def open_since(self) -> pd.Timestamp | None:
+        return self.since
 
 
 def tick(platform: FakePlatform, when: str) -> Any:
@@ -92,7 +92,7 @@ def test_the_first_hours_of_a_month_run_the_month_before_too() -> None:
 
 
 def test_after_a_week_offline_over_a_month_edge_both_months_run() -> None:
-    platform = FakePlatform(FakeClock("2024-03-05 09:01"), newest="2024-02-27 03:00")
+    platform = FakePlatform(FakeClock("2024-03-05 09:01"), open_since="2024-02-27 03:00")
     assert tick(platform, "2024-03-05T09:01:00+00:00").tags["dagster/asset_partition_range_start"] == "2024-02-01"
 
 

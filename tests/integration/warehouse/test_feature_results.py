@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from regimes_dagster.contracts import InvalidRowsError
-from regimes_dagster.feature_results import Stored, resume_from, store
+from regimes_dagster.feature_results import Stored, market_changed, resume_from, store
 from regimes_dagster.features.result import FeatureResult, StoredState, events_frame, states_frame
 from regimes_dagster.partitions import keys_window, partition_window, utc
-from regimes_dagster.storage import Warehouse, WriteCounts
+from regimes_dagster.storage import Warehouse, Write, WriteCounts
 from tests.integration.warehouse.test_round_trip import random_rows
 
 FEATURE = "funding_venue_features"
@@ -158,10 +158,27 @@ def test_states_of_stale_months_are_passed_over(warehouse: Warehouse) -> None:
     assert found.by_key["BTC/USDT"] == {"level": 2}
 
 
+def test_changed_market_rows_mark_every_month_that_was_computed_from_them(warehouse: Warehouse) -> None:
+    """The run's own month too: a run that is killed before its features must not leave them looking current."""
+    computed = random_rows("regimes", 3, 3).assign(symbol="BTC/USDT")
+    computed["ts"] = [utc("2024-01-10"), utc("2024-02-10"), utc("2024-03-10")]
+    warehouse.write([Write("regimes", computed)])
+    february = partition_window("2024-02-01")
+    with warehouse.engine.begin() as connection:
+        assert market_changed(connection, utc("2024-02-05"), february, NOW) == ["2024-03-01"]
+    assert stale(warehouse) == ["2024-02-01", "2024-03-01"]
+
+
+def test_an_hour_that_is_new_marks_nothing(warehouse: Warehouse) -> None:
+    warehouse.write([Write("regimes", random_rows("regimes", 3, 1).assign(ts=utc("2024-02-10")))])
+    with warehouse.engine.begin() as connection:
+        assert market_changed(connection, utc("2024-02-10 01:00"), partition_window("2024-02-01"), NOW) == []
+    assert stale(warehouse) == []
+
+
 def test_pairs_are_replaced_when_both_symbols_are_configured(warehouse: Warehouse) -> None:
     """A pair that is no longer computed goes; a pair with a symbol that left the configuration stays."""
     from regimes_dagster.feature_results import derived_scopes
-    from regimes_dagster.storage import Write
 
     window = partition_window("2024-02-01")
     pairs = random_rows("correlation_features", 3, 6).assign(ts=window.end)
