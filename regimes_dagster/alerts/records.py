@@ -22,15 +22,12 @@ from regimes_dagster.alerts import ledger, planning, silences
 from regimes_dagster.alerts.active import active_episodes, newest_hours
 from regimes_dagster.alerts.endpoints import KnownEndpoint
 from regimes_dagster.alerts.planning import Plan
-from regimes_dagster.alerts.reconcile import Event, NewAlert, Reconciliation, Recorded, reconcile
+from regimes_dagster.alerts.reconcile import NewAlert, Reconciliation, Recorded, reconcile
+from regimes_dagster.alerts.record_inputs import cooldowns, event_of, event_rows, recorded_near
 from regimes_dagster.alerts.subject import Subject
 from regimes_dagster.clock import system_now
 from regimes_dagster.partitions import Window, utc
 from regimes_dagster.settings import Settings
-from regimes_dagster.vocabulary import EVENT_TYPES
-
-#: Alerts and events this far around the window are looked at, so that an episode over its edge is seen whole.
-_MARGIN = timedelta(days=4)
 
 _CHUNK = 5_000
 
@@ -93,9 +90,9 @@ def record_window(
     with engine.begin() as connection:
         ledger.lock(connection)
         work = _Recording(connection, settings, now, moment, is_simulated, plan)
-        rows = _event_rows(connection, computed)
-        events = [_event(row, index) for index, row in enumerate(rows)]
-        on_record = _recorded(connection, computed)
+        rows = event_rows(connection, computed)
+        events = [event_of(row, index) for index, row in enumerate(rows)]
+        on_record = recorded_near(connection, computed)
         result = reconcile(
             events,
             on_record,
@@ -104,19 +101,6 @@ def record_window(
             emit_close=settings.alerts.emit_close,
         )
         return work.run(rows, result, on_record)
-
-
-def cooldowns(settings: Settings) -> dict[str, timedelta]:
-    """Silence after an episode per event type, as the features' sections say."""
-    hours = {
-        "LIQUIDATION_CASCADE": settings.liquidation.cooldown_h,
-        "FUNDING_ANOMALY": settings.funding.cooldown_h,
-        "FUNDING_REVERSAL": settings.funding.cooldown_h,
-        "VOLATILITY_REGIME_CHANGE": settings.volatility.cooldown_h,
-        "CORRELATION_BREAK": settings.correlation.cooldown_h,
-        "REGIME_CONFIRMED": settings.multi_timeframe.cooldown_h,
-    }
-    return {event_type: timedelta(hours=value) for event_type, value in hours.items()}
 
 
 class _Recording:
@@ -321,55 +305,4 @@ def _subject(row: Any) -> Subject:
         severity=values["severity"],
         asset_pair=values["asset_pair"],
         is_simulated=bool(values.get("is_simulated", False)),
-    )
-
-
-def _event_rows(connection: sa.Connection, window: Window) -> list[Any]:
-    """Events in and near the window, and the other events of their episodes."""
-    events, alerts = tables.table("episode_events"), tables.table("alerts")
-    start, end = (window.start - _MARGIN).to_pydatetime(), (window.end + _MARGIN).to_pydatetime()
-    near = sa.select(events.c.episode_id).where(events.c.ts > start, events.c.ts <= end)
-    on_record = sa.select(alerts.c.episode_id).where(alerts.c.ts > start, alerts.c.ts <= end)
-    query = (
-        sa.select(events)
-        .where(events.c.episode_id.in_(near.union(on_record)))
-        .order_by(events.c.ts, events.c.feature, events.c.episode_id)
-    )
-    return list(connection.execute(query))
-
-
-def _recorded(connection: sa.Connection, window: Window) -> list[Recorded]:
-    """Alerts on record of episodes near the window, and of those computed there."""
-    events, alerts = tables.table("episode_events"), tables.table("alerts")
-    start, end = (window.start - _MARGIN).to_pydatetime(), (window.end + _MARGIN).to_pydatetime()
-    near = sa.select(alerts.c.episode_id).where(alerts.c.ts > start, alerts.c.ts <= end)
-    computed = sa.select(events.c.episode_id).where(events.c.ts > start, events.c.ts <= end)
-    query = sa.select(alerts).where(alerts.c.episode_id.in_(near.union(computed)), alerts.c.event_type.in_(EVENT_TYPES))
-    return [
-        Recorded(
-            episode_id=row.episode_id,
-            event_type=row.event_type,
-            key=row.key,
-            phase=row.phase,
-            level=row.level,
-            ts=utc(row.ts),
-            onset_ts=utc(row.onset_ts),
-            ended_ts=utc(row.ended_ts) if row.ended_ts is not None else None,
-            retracted=row.retracted_at is not None,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _event(row: Any, index: int) -> Event:
-    return Event(
-        episode_id=row.episode_id,
-        event_type=row.event_type,
-        key=row.key,
-        phase=row.phase,
-        level=row.level,
-        ts=utc(row.ts),
-        onset_ts=utc(row.onset_ts),
-        suppressed_reason=row.suppressed_reason,
-        index=index,
     )
