@@ -77,8 +77,8 @@ def _paths(alert: str) -> list[tuple[str, str]]:
 
 def _shoot(page: Page, address: str, file: Path, *, whole: bool = True) -> None:
     page.goto(address)
-    expect(page.locator(".panel").first).to_be_visible()
-    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    expect(page.locator(".panel").first).to_be_visible(timeout=60_000)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=60_000)
     page.wait_for_timeout(700)
     page.screenshot(path=file, full_page=whole)
     print(f"{file} {file.stat().st_size // 1024} kB")

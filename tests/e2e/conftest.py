@@ -35,7 +35,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=45_000)  # a busy machine is slow, not wrong
 _numbers = itertools.count(1)
 
 
@@ -187,7 +187,7 @@ def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
         context.close()
 
 
-def eventually(page: Page, locator: str, script: str, wanted: object, seconds: float = 12.0) -> None:
+def eventually(page: Page, locator: str, script: str, wanted: object, seconds: float = 45.0) -> None:
     """Wait until a script on the first match gives the wanted value (the page's policy forbids evaluated text, so
     Playwright's own waiting for a function cannot be used)."""
     seen = None
