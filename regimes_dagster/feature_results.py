@@ -129,7 +129,7 @@ def market_changed(connection: sa.Connection, since: pd.Timestamp, window: Windo
     list of str
         Keys of the months marked after the window, over all features.
     """
-    marked = set()
+    marked: set[str] = set()
     for feature in FEATURES:
         # First the marks, then the models: the order in which a feature's own write takes these rows.
         months = _later_months(connection, feature, since - _TICK)

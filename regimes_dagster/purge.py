@@ -33,8 +33,10 @@ KEEP_FAILED = timedelta(days=30)
 #: The last runs of this job itself.
 KEEP_PURGES = timedelta(days=7)
 
-#: table -> how long its rows are kept. Minute bars serve the leader test; a prediction is of use until it is settled.
-KEEP_ROWS: Mapping[str, timedelta] = {"minute_bars": timedelta(days=14), "funding_predictions": timedelta(days=90)}
+#: table -> how long its rows are kept. Minute bars serve the leader test, whose results stay on record by day. Nothing
+#: else that features read may be listed: funding predictions open INFO episodes, and a month that is computed again
+#: without them would lose these and retract their alerts. They are about 200 rows a day.
+KEEP_ROWS: Mapping[str, timedelta] = {"minute_bars": timedelta(days=14)}
 
 #: Runs read at a time.
 PAGE = 500

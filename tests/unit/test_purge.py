@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regimes_dagster.partitions import utc
-from regimes_dagster.purge import KEEP_FAILED, KEEP_RUNS, PastRun, superseded
+from regimes_dagster.purge import KEEP_FAILED, KEEP_ROWS, KEEP_RUNS, PastRun, superseded
 
 NOW = utc("2024-06-15 12:00")
 
@@ -35,6 +35,12 @@ def test_the_backfill_of_years_stays_while_one_of_its_months_has_nothing_newer()
 def test_yesterdays_runs_stay_to_be_looked_at() -> None:
     runs = [run("b", 0.1, "2024-06-01"), run("a", KEEP_RUNS / timedelta(days=1) - 0.1, "2024-06-01")]
     assert superseded(runs, NOW) == []
+
+
+def test_what_recorded_rows_and_alerts_were_computed_from_is_never_forgotten() -> None:
+    """Predictions open episodes; without them a month computed again would differ from the one that was lived."""
+    read_again = {"ohlcv", "funding_rates", "funding_predictions", "liquidations", "liquidation_events"}
+    assert not read_again & set(KEEP_ROWS)
 
 
 def test_a_failed_run_supersedes_nothing_and_stays_for_a_month() -> None:
