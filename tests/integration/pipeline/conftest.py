@@ -44,7 +44,7 @@ def instance(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> It
         yield opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def recorded(
     postgres: EmbeddedServer, acceptance: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Settings, Platform]]:
