@@ -38,7 +38,7 @@ from regimes_dagster.instance import dagster_instance
 from regimes_dagster.jobs import HOURLY, QUIET
 from regimes_dagster.partitions import HOUR, Window, utc
 from regimes_dagster.platform import Platform
-from regimes_dagster.purge import log_size, purge_runs
+from regimes_dagster.purge import log_size, purge_checks, purge_runs
 from regimes_dagster.replay import DERIVED
 from regimes_dagster.resources.webhooks import Webhooks
 from regimes_dagster.settings import Settings, load_settings
@@ -229,6 +229,7 @@ def live(hours: int, minutes: float, intensity: float = 1.0, seed: int = 7) -> d
             }
             figures |= _counts(platform, receiver, clock.moment)
             deleted = purge_runs(instance, Clock().now() + timedelta(days=3), budget_s=3600)
+            purge_checks(platform.engine, Clock().now())
             with platform.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 for table in log_size(platform.engine):
                     connection.execute(sa.text(f'VACUUM FULL dagster."{table}"'))

@@ -104,7 +104,7 @@ def _month(stamp: "sa.ColumnElement[pd.Timestamp]") -> "sa.ColumnElement[pd.Time
 
 def _other_parameters(connection: sa.Connection, name: str, config_hash: str, settings: Settings) -> list[str]:
     table = tables.table(name)
-    owner = table.c.get("symbol", table.c.get("asset_pair"))
+    owner = table.c["symbol"] if "symbol" in table.c else table.c["asset_pair"]
     query = sa.select(_month(table.c.ts), owner).where(table.c.config_hash != config_hash).distinct()
     configured = set(settings.symbols)
     keys = {utc(month) for month, key in connection.execute(query) if _parts(str(key)) <= configured}
