@@ -103,15 +103,22 @@ def scratch_schema(engine: sa.Engine, schema: str, start: pd.Timestamp, *, keep:
             )
         for name, stamp in KNOWN.items():
             connection.execute(
-                sa.text(f"INSERT INTO {schema}.{name} SELECT * FROM public.{name} WHERE {stamp} <= :start"),  # noqa: S608
-                {"start": start.to_pydatetime()},
+                sa.text(f"{_copy(schema, name)} WHERE {stamp} <= :start"), {"start": start.to_pydatetime()}
             )
+        # States of stale months are not resumed from in `public` either.
+        connection.execute(sa.text(_copy(schema, "stale_partitions")))
     try:
         yield
     finally:
         if not keep:
             with engine.begin() as connection:
                 connection.execute(sa.schema.DropSchema(schema, cascade=True))
+
+
+def _copy(schema: str, name: str) -> str:
+    """Columns by name: in a database that was upgraded they stand in another order than in a new table."""
+    columns = ", ".join(f'"{column.name}"' for column in tables.table(name).columns)
+    return f"INSERT INTO {schema}.{name} ({columns}) SELECT {columns} FROM public.{name}"  # noqa: S608 - our own names
 
 
 def live_through(
