@@ -37,8 +37,10 @@ def run() -> list[Result]:
     for count, first, last, months in CASES:
         done = subprocess.run(
             [sys.executable, "-m", "bench.backfill", str(count), first, last],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         f = json.loads(done.stdout.splitlines()[-1])
         rows.append(
             (
@@ -51,7 +53,7 @@ def run() -> list[Result]:
                 f["other"],
                 f["wall"] / f["compute"],
                 f["peak_mib"],
-            )  # fmt: skip
+            )
         )
     return [
         Result(

@@ -41,8 +41,11 @@ def _start(folder: Path) -> tuple[float, float]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "regimes_dagster", "demo", "--sink-port", str(sink)],
-            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         data = _until(lambda: _has_data(port), process) - started
         up = _until(lambda: "Up after" in log.read_text(), process) - started

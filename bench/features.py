@@ -34,7 +34,7 @@ def run() -> list[Result]:
                 large["rows"] / large["seconds"],
                 large["peak_mib"],
                 cost[1] / cost[0],
-            )  # fmt: skip
+            )
         )
     return [
         Result(
@@ -42,7 +42,7 @@ def run() -> list[Result]:
             "Feature functions alone",
             "Each feature over a simulated market in memory: 3 symbols x 24 months and 300 symbols x 12 months "
             "(correlation beyond 8 symbols: each against the first). CPU seconds; peak memory of the process with its "
-            "inputs. The last column is the cost per symbol-hour (correlation: pair-hour) at 300 symbols over that at 3.",
+            "inputs. The last column is the cost per symbol-hour (correlation: pair-hour) at 300 over that at 3.",
             ("feature", "3: s", "3: rows/s", "3: MiB", "300: s", "300: rows/s", "300: MiB", "cost ratio"),
             rows,
         )
@@ -52,8 +52,10 @@ def run() -> list[Result]:
 def _in_own_process(name: str, count: int, months: int) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "bench.features", name, str(count), str(months)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

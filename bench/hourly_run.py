@@ -42,8 +42,8 @@ def run() -> list[Result]:
         Result(
             "hourly_run",
             "Hourly run",
-            f"Launched through the webserver, run by the daemon in a process of its own; median (and largest) of {RUNS} "
-            "runs after the history was backfilled, seconds. `to first step` is process start and imports.",
+            f"Launched through the webserver, run by the daemon in a process of its own; median (and largest) of "
+            f"{RUNS} runs after the history was backfilled, seconds. `to first step` is process start and imports.",
             ("case", "in the queue", "to first step", "steps", "launch to success", "largest"),
             rows,
         ),
@@ -96,6 +96,7 @@ def _measure(count: int) -> tuple[list[float], dict[str, float]]:
 
 def _one_run(settings: Settings, instance: Any, peaks: dict[str, float]) -> dict[str, float]:
     from dagster import DagsterEventType
+
     from regimes_dagster.jobs import range_tags
 
     tags = [{"key": key, "value": value} for key, value in range_tags("2024-06-01", "2024-06-01").items()]
