@@ -29,8 +29,8 @@ from regimes_dagster.parameters import (
     MultiTimeframeParameters,
     VolatilityParameters,
 )
-from regimes_dagster.partitions import Window, keys_touched, keys_window, utc
-from tests.proof.raw_market import RawMarket
+from regimes_dagster.partitions import Window, keys_touched, keys_window
+from tests.proof.raw_market import HISTORY, RawMarket
 
 #: In the order of their dependencies: ``regimes`` reads rows of ``funding_features``.
 FEATURES = ("volatility_features", "liquidation_features", "funding_features", "regimes", "correlation_features")
@@ -115,21 +115,28 @@ def compute(
     )
 
 
-def in_one_pass(
-    raw: RawMarket,
-    window: Window,
-    market: pd.DataFrame | None = None,
-    features: Sequence[str] = FEATURES,
-    checkpoints: Sequence[pd.Timestamp] | None = None,
-) -> dict[str, FeatureResult]:
-    """Every feature over the whole window at once, from the first row on, as one backfill."""
-    inputs = Inputs(raw, raw.joined(window) if market is None else market, no_funding_features())
+@dataclass(frozen=True)
+class Backfill:
+    """A market and everything that was computed from it at once."""
+
+    raw: RawMarket
+    market: pd.DataFrame
+    results: dict[str, FeatureResult]
+
+    def __getitem__(self, feature: str) -> FeatureResult:
+        return self.results[feature]
+
+
+def backfill(raw: RawMarket, window: Window = HISTORY) -> Backfill:
+    """Join and every feature over the whole window at once, from the first row on."""
+    market = raw.joined(window)
+    inputs = Inputs(raw, market, no_funding_features())
     found: dict[str, FeatureResult] = {}
-    for feature in features:
-        found[feature] = compute(feature, inputs, window, checkpoints=checkpoints)
+    for feature in FEATURES:
+        found[feature] = compute(feature, inputs, window)
         if feature == "funding_features":
             inputs = replace(inputs, funding_features=found[feature].rows["funding_features"])
-    return found
+    return Backfill(raw, market, found)
 
 
 class MemoryPlatform:
@@ -137,26 +144,20 @@ class MemoryPlatform:
 
     Parameters
     ----------
-    raw
-        The whole raw market; a run sees what was known at its hour.
-    backfilled
-        Results whose rows, events, states and models up to ``start`` are stored.
-    market
-        Joined rows up to ``start``; the running months are joined again in every run.
+    whole
+        The backfill; its rows, events, states and models up to ``start`` are stored. Of its raw market a run sees
+        what was known at its hour.
     """
 
-    def __init__(
-        self, raw: RawMarket, backfilled: dict[str, FeatureResult], market: pd.DataFrame, start: pd.Timestamp
-    ) -> None:
-        self._raw = raw.within(Window(start - RAW_LOOKBACK, utc("2200-01-01")))
-        self._first_hours = raw.first_hours()
-        # Volume per day is read whole, like the asset does.
-        self._raw = replace(self._raw, perp_volume_usd=raw.perp_volume_usd)
-        self._market = {start: market.loc[market["ts"] <= start]}
-        self._states = {name: result.states.loc[result.states["ts"] <= start] for name, result in backfilled.items()}
-        funding = backfilled["funding_features"].rows["funding_features"]
+    def __init__(self, whole: Backfill, start: pd.Timestamp) -> None:
+        near = whole.raw.within(Window(start - RAW_LOOKBACK, HISTORY.end))
+        self._raw = replace(near, perp_volume_usd=whole.raw.perp_volume_usd)  # which its asset reads whole
+        self._first_hours = whole.raw.first_hours()
+        self._market = {start: whole.market.loc[whole.market["ts"] <= start]}
+        self._states = {name: result.states.loc[result.states["ts"] <= start] for name, result in whole.results.items()}
+        funding = whole["funding_features"].rows["funding_features"]
         self._funding = {start: funding.loc[funding["ts"] <= start, list(multi_timeframe.FUNDING_COLUMNS)]}
-        models = backfilled["volatility_features"].models
+        models = whole["volatility_features"].models
         assert models is not None
         self._models = models.loc[models["fit_ts"] <= start]
 

@@ -17,6 +17,7 @@ from regimes_dagster.sources.frames import joined
 from regimes_dagster.sources.protocol import Kind, NotAvailable, Source, UnknownSymbol
 from regimes_dagster.sources.simulated import SimulatedSource
 
+HISTORY = Window(utc("2023-01-01"), utc("2025-01-01"))
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 KINDS: tuple[Kind, ...] = ("ohlcv", "funding", "liquidations")
 
@@ -77,7 +78,7 @@ class RawMarket:
         return dict(self.ohlcv.groupby("symbol")["ts"].min())
 
 
-def recorded_market(folder: Path, window: Window, symbols: Sequence[str] = SYMBOLS) -> RawMarket:
+def recorded_market(folder: Path, window: Window = HISTORY, symbols: Sequence[str] = SYMBOLS) -> RawMarket:
     """The recorded history, as the ``files`` source gives it."""
     return _fetched(FilesSource(folder), window, symbols)
 

@@ -11,7 +11,6 @@ from regimes_dagster.replay import compare, live_through, scratch_schema
 from regimes_dagster.schemas import DERIVED_TABLES
 from regimes_dagster.settings import Settings
 from regimes_dagster.storage import Warehouse
-from tests.integration.pipeline.conftest import recorded as recorded
 from tests.proof.sameness import EVENT_KEY, STATE_KEY, row_differences, summary
 
 TEN_DAYS = Window(utc("2024-07-27"), utc("2024-08-06"))

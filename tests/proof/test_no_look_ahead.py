@@ -7,7 +7,6 @@ before it, resumed from the stored state at its start, as a live run is; that re
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,16 +17,14 @@ from regimes_dagster.partitions import HOUR, Window, month_start, utc
 from tests.proof.memory_platform import (
     FEATURES,
     RAW_LOOKBACK,
+    Backfill,
     Inputs,
     compute,
-    in_one_pass,
     no_funding_features,
     stored_state,
 )
-from tests.proof.raw_market import RawMarket, recorded_market
+from tests.proof.raw_market import HISTORY, RawMarket
 from tests.proof.sameness import inside, result_differences, row_differences, summary
-
-HISTORY = Window(utc("2023-01-01"), utc("2025-01-01"))
 
 #: All of 2024 after its second month, and again the weeks for which liquidations are recorded.
 SPANS = (Window(utc("2024-03-01"), utc("2024-12-31")), Window(utc("2024-06-25"), utc("2024-08-24")))
@@ -40,15 +37,6 @@ EDGES = tuple(
 #: How far the poisoned future reaches.
 BEYOND = 14 * 24 * HOUR
 
-Known = tuple[RawMarket, pd.DataFrame, dict[str, FeatureResult]]
-
-
-@pytest.fixture(scope="module")
-def known(acceptance: Path) -> Known:
-    raw = recorded_market(acceptance, HISTORY)
-    market = raw.joined(HISTORY)
-    return raw, market, in_one_pass(raw, HISTORY, market)
-
 
 def random_hours(count: int, seed: int) -> list[pd.Timestamp]:
     rng = np.random.default_rng(seed)
@@ -56,12 +44,11 @@ def random_hours(count: int, seed: int) -> list[pd.Timestamp]:
     return [span.start + int(rng.integers(1, (span.end - span.start) // HOUR)) * HOUR for span in spans]
 
 
-def run_until(known: Known, raw: RawMarket, window: Window) -> tuple[pd.DataFrame, dict[str, FeatureResult]]:
+def run_until(whole: Backfill, raw: RawMarket, window: Window) -> tuple[pd.DataFrame, dict[str, FeatureResult]]:
     """Join and features of the window from other raw rows; what lies before the window is as it was stored."""
-    original, market, whole = known
     near = raw.within(Window(window.start - RAW_LOOKBACK, window.end))
-    joined = near.joined(window, original.first_hours())
-    rows = pd.concat([market.loc[market["ts"] <= window.start], joined])
+    joined = near.joined(window, whole.raw.first_hours())
+    rows = pd.concat([whole.market.loc[whole.market["ts"] <= window.start], joined])
     rows = rows.sort_values(["symbol", "ts"], kind="stable", ignore_index=True)
     inputs = Inputs(near, rows, no_funding_features(), whole["volatility_features"].models)
     assert inputs.models is not None
@@ -83,47 +70,48 @@ def touched_until(moment: pd.Timestamp) -> Window:
     return Window(month_start(month_start(moment - HOUR) - HOUR), moment)
 
 
-def all_differences(known: Known, joined: pd.DataFrame, found: dict[str, FeatureResult], window: Window) -> list[str]:
-    _, market, whole = known
-    said = row_differences("market_metrics", inside(joined, window), inside(market, window))
+def all_differences(
+    whole: Backfill, joined: pd.DataFrame, found: dict[str, FeatureResult], window: Window
+) -> list[str]:
+    said = row_differences("market_metrics", inside(joined, window), inside(whole.market, window))
     for feature in FEATURES:
         said += result_differences(found[feature], whole[feature], window)
     return said
 
 
-def cut_differences(known: Known, moments: Sequence[pd.Timestamp]) -> list[str]:
+def cut_differences(whole: Backfill, moments: Sequence[pd.Timestamp]) -> list[str]:
     said = []
     for moment in moments:
         window = touched_until(moment)
-        joined, found = run_until(known, known[0].until(moment), window)
+        joined, found = run_until(whole, whole.raw.until(moment), window)
         assert joined["ts"].max() == moment
-        said += [f"cut at {moment}: {text}" for text in all_differences(known, joined, found, window)]
+        said += [f"cut at {moment}: {text}" for text in all_differences(whole, joined, found, window)]
     return said
 
 
-def test_cutting_the_input_at_twenty_random_hours_changes_no_earlier_cell(known: Known) -> None:
-    said = cut_differences(known, random_hours(20, seed=20240805))
+def test_cutting_the_input_at_twenty_random_hours_changes_no_earlier_cell(whole: Backfill) -> None:
+    said = cut_differences(whole, random_hours(20, seed=20240805))
     assert not said, summary(said)
 
 
-def test_cutting_the_input_at_the_edges_of_bars_changes_no_earlier_cell(known: Known) -> None:
-    said = cut_differences(known, EDGES)
+def test_cutting_the_input_at_the_edges_of_bars_changes_no_earlier_cell(whole: Backfill) -> None:
+    said = cut_differences(whole, EDGES)
     assert not said, summary(said)
 
 
-def poison_differences(known: Known, moments: Sequence[pd.Timestamp]) -> list[str]:
+def poison_differences(whole: Backfill, moments: Sequence[pd.Timestamp]) -> list[str]:
     said = []
     for moment in moments:
         before = touched_until(moment)
         joined, found = run_until(
-            known, known[0].poisoned(moment), Window(before.start, min(moment + BEYOND, HISTORY.end))
+            whole, whole.raw.poisoned(moment), Window(before.start, min(moment + BEYOND, HISTORY.end))
         )
-        said += [f"poisoned after {moment}: {text}" for text in all_differences(known, joined, found, before)]
+        said += [f"poisoned after {moment}: {text}" for text in all_differences(whole, joined, found, before)]
         after = Window(moment, moment + BEYOND)
         unharmed = [
             name
             for feature in FEATURES
-            for name, rows in whole_rows(known, feature).items()
+            for name, rows in whole[feature].rows.items()
             if len(inside(rows, after))
             and not row_differences(name, *(inside(r, after) for r in (found[feature].rows[name], rows)))
         ]
@@ -131,22 +119,18 @@ def poison_differences(known: Known, moments: Sequence[pd.Timestamp]) -> list[st
     return said
 
 
-def whole_rows(known: Known, feature: str) -> dict[str, pd.DataFrame]:
-    return known[2][feature].rows
-
-
-def test_a_poisoned_future_changes_no_earlier_cell(known: Known) -> None:
-    said = poison_differences(known, [utc("2024-07-04 20:00"), *random_hours(2, seed=1)])
+def test_a_poisoned_future_changes_no_earlier_cell(whole: Backfill) -> None:
+    said = poison_differences(whole, [utc("2024-07-04 20:00"), *random_hours(2, seed=1)])
     assert not said, summary(said)
 
 
 @pytest.mark.slow
-def test_a_poisoned_future_changes_no_earlier_cell_at_twenty_random_hours(known: Known) -> None:
-    said = poison_differences(known, random_hours(20, seed=2))
+def test_a_poisoned_future_changes_no_earlier_cell_at_twenty_random_hours(whole: Backfill) -> None:
+    said = poison_differences(whole, random_hours(20, seed=2))
     assert not said, summary(said)
 
 
 @pytest.mark.slow
-def test_cutting_the_input_at_two_hundred_random_hours_changes_no_earlier_cell(known: Known) -> None:
-    said = cut_differences(known, random_hours(200, seed=3))
+def test_cutting_the_input_at_two_hundred_random_hours_changes_no_earlier_cell(whole: Backfill) -> None:
+    said = cut_differences(whole, random_hours(200, seed=3))
     assert not said, summary(said)
