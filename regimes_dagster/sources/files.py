@@ -51,6 +51,7 @@ class FilesSource:
 
     kinds = frozenset({"ohlcv", "funding", "liquidations"})
     always_read = True
+    step_months = 12
 
     def __init__(self, path: Path | str, *, name: str = VENUE, only: Path | None = None) -> None:
         self.path = Path(path)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from regimes_dagster.partitions import Window, month_start, next_month, partition_of, partition_window
+from regimes_dagster.partitions import Window, month_start, partition_of, partition_window
 from regimes_dagster.sources.coverage import Known, Record, by_month, coverage_frame, final_edge, merge, subtract
 from regimes_dagster.sources.frames import joined
 from regimes_dagster.sources.protocol import MAIN_TABLE, Batch, Kind, Outage, Source, SourceError
@@ -116,7 +116,7 @@ def stream(
     coverage of the steps before it and does not ask for them again. The last step carries the status rows.
     """
     run = _Run(kind, now, sources, coverage, statuses, refetch)
-    months = [part for part in by_month(window.until(final_edge(now))) if part.end > part.start]
+    months = _steps(window.until(final_edge(now)), sources)
     total, done = len(months) * len(symbols), 0
     for symbol in symbols:
         for month in months:
@@ -187,11 +187,11 @@ class _Run:
         records: dict[tuple[str, str], list[Record]] = {}
         errors: list[SourceError] = []
         requests = 0
-        needs, served_by_any = [month], False
+        needs, served_by_any, whole = [month], False, _whole_months(month)
         for source in self.sources:
             known = Known(self._stored.get((source.name, symbol), self._nothing), self.now)
-            whole = self.refetch or source.always_read
-            asked = needs if whole else _common(needs, known.missing(month))
+            again = self.refetch or source.always_read
+            asked = needs if again else _common(needs, known.missing(month))
             for part in self._grouped(asked):
                 batch, error, spent = self._fetch(source, symbol, part)
                 requests += spent
@@ -206,7 +206,7 @@ class _Run:
                 else:
                     self.board.answered(source.name, symbol)
             if known.changed():
-                records[(source.name, symbol)] = known.records(_whole_months(month))
+                records[(source.name, symbol)] = known.records(whole)
             served = known.served(month)
             served_by_any = served_by_any or bool(served)
             if self.kind != "liquidations":
@@ -218,7 +218,7 @@ class _Run:
             self._failures.setdefault(symbol, []).extend(str(error) for error in errors)
         if not batches and not requests:
             return None
-        return self._written(symbol, batches, records, requests)
+        return self._written(symbol, whole, batches, records, requests)
 
     def last(self) -> Ingested:
         """The status rows and the failures, once everything was asked."""
@@ -259,6 +259,7 @@ class _Run:
     def _written(
         self,
         symbol: str,
+        whole: Window,
         batches: Sequence[tuple[Source, Batch]],
         records: Mapping[tuple[str, str], Sequence[Record]],
         requests: int,
@@ -272,7 +273,7 @@ class _Run:
                     where = {"venue": source.name, "symbol": symbol}
                     scopes.setdefault(table, []).extend(Scope(w, where) for w in merge(batch.covered))
         scopes["source_coverage"] = [
-            Scope(_starts_in(_span(some)), {"kind": self.kind, "venue": venue, "symbol": name}, ts_column="start_ts")
+            Scope(_starts_in(whole), {"kind": self.kind, "venue": venue, "symbol": name}, ts_column="start_ts")
             for (venue, name), some in records.items()
             if some
         ]
@@ -295,12 +296,15 @@ def _whole_months(part: Window) -> Window:
     return Window(month_start(part.start), last.end)
 
 
-def _span(records: Sequence[Record]) -> Window:
-    start = month_start(records[0][0].start)
-    return Window(start, next_month(start))
+def _steps(window: Window, sources: Sequence[Source]) -> list[Window]:
+    """Months; several at once where every source is local, because there the cost is per step and not per row."""
+    months = [part for part in by_month(window) if part.end > part.start]
+    size = min((getattr(source, "step_months", 1) for source in sources), default=1)
+    groups = [months[first : first + size] for first in range(0, len(months), size)]
+    return [Window(group[0].start, group[-1].end) for group in groups]
 
 
-def _starts_in(month: Window) -> Window:
-    """``source_coverage`` is keyed by a window's exclusive start: ``month.start <= start_ts < month.end``."""
+def _starts_in(months: Window) -> Window:
+    """``source_coverage`` is keyed by a window's exclusive start: ``months.start <= start_ts < months.end``."""
     tick = pd.Timedelta(1, "us")
-    return Window(month.start - tick, month.end - tick)
+    return Window(months.start - tick, months.end - tick)

@@ -40,6 +40,7 @@ class SimulatedSource:
     name = VENUE
     kinds = frozenset({"ohlcv", "funding", "liquidations", "minute_bars"})
     always_read = False
+    step_months = 12
 
     def __init__(self, seed: int = 7, start: pd.Timestamp | None = None, *, gaps: bool = True) -> None:
         self.seed = seed
