@@ -67,8 +67,9 @@ def assert_minutes(rows: pd.DataFrame, want: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "native", "requests"), [("binance", NATIVE, 2), ("binanceus", NATIVE, 2), ("coinbaseexchange", "BTC-USDT", 5)]
-)  # fmt: skip
+    ("name", "native", "requests"),
+    [("binance", NATIVE, 2), ("binanceus", NATIVE, 2), ("coinbaseexchange", "BTC-USDT", 5)],
+)
 def test_every_venue_tells_the_minutes_of_a_day(name: str, native: str, requests: int) -> None:
     with VenueServer() as server:
         asked = venue(server, name, {native: SYMBOL})
