@@ -19,7 +19,7 @@ from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.coverage import final_edge, merge, settled_edge, subtract
 from regimes_dagster.sources.frames import from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import spot_id
-from regimes_dagster.sources.paging import Pager
+from regimes_dagster.sources.paging import Paged, Pager
 from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable
 
 
@@ -99,7 +99,7 @@ class SpotSource:
         for part in subtract([wanted], beyond):
             paged = pager.walk(part, settled_edge(now))
             rows += paged.rows
-            covered += paged.answered
+            covered += _claimed(paged, settled_edge(now))
             for page in paged.empty:
                 more, known, denied = self._empty(pager, symbol, native, page, now)
                 rows += more
@@ -248,3 +248,17 @@ SPOT_VENUES: Mapping[str, SpotVenue] = {
     "coinbaseexchange": SpotVenue(300, _coinbase),
     "kraken": SpotVenue(720, _kraken, depth_hours=719),
 }
+
+
+def _claimed(paged: Paged[Bar], settled: pd.Timestamp) -> list[Window]:
+    """Answered pages, the newest one up to its last bar only.
+
+    An hour without a bar is a gap once later bars exist or it is no longer revisable. Until then the venue may have
+    halted, lag, or this machine's clock may be ahead: the hour stays open, so that the next venue is asked for it.
+    """
+    claimed = []
+    for page in paged.answered:
+        last = max((bar.end_ms for bar in paged.rows if bar.end_ms <= milliseconds(page.end)), default=0)
+        newest = pd.Timestamp(last, unit="ms", tz="UTC")
+        claimed.append(Window(page.start, newest) if page.end > settled and newest > page.start else page)
+    return claimed

@@ -105,6 +105,20 @@ def test_hours_without_trades_stay_missing_and_count_as_known(binanceus: Venue) 
     assert batch.covered == (MONTH,)
 
 
+def test_the_newest_hours_without_a_bar_stay_open_for_the_next_venue(binanceus: Venue) -> None:
+    """A venue that halts, or lags, still answers with the bars before: the hours after them are not its own."""
+    gaps = tuple(milliseconds(utc("2025-03-20 08:00") + k * HOUR) for k in range(2))
+    binanceus.market.gaps[NATIVE] = gaps
+    batch = binanceus.fetch(EDGE)
+    assert_rows(batch, expected(EDGE, gaps=gaps))
+    assert batch.covered == (Window(EDGE.start, utc("2025-03-20 08:00")),)
+
+
+def test_a_clock_that_is_a_day_ahead_claims_no_hour_that_has_not_been(binanceus: Venue) -> None:
+    batch = binanceus.source.fetch("ohlcv", SYMBOL, EDGE, NOW + 24 * HOUR)
+    assert max(window.end for window in batch.covered) <= NOW.ceil("h")
+
+
 def test_a_doubled_row_is_taken_once(binanceus: Venue) -> None:
     binanceus.server.fail_next(Fault(change=lambda rows: rows[:300] + rows[299:]))
     assert_rows(binanceus.fetch(MONTH), expected(MONTH))
