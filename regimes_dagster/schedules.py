@@ -14,6 +14,10 @@ from regimes_dagster.platform import Platform
 #: Who declared the clock while the demo's time moves by itself; see ``commands/demo.py``.
 DEMO_CLOCK = "demo"
 
+#: An hourly run whose process vanished without a word (a machine that lost power) is failed after this many seconds by
+#: Dagster's monitoring; without it the run would hold one of the slots for ever.
+MAX_RUNTIME = {"dagster/max_runtime": "3000"}
+
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -45,7 +49,7 @@ def months_to_run(now: pd.Timestamp, open_since: pd.Timestamp | None) -> list[st
 
 def _request(platform: Platform, run_key: str) -> dg.RunRequest:
     months = months_to_run(platform.clock.now(), platform.open_since())
-    return dg.RunRequest(run_key=run_key, tags=range_tags(months[0], months[-1]))
+    return dg.RunRequest(run_key=run_key, tags={**range_tags(months[0], months[-1]), **MAX_RUNTIME})
 
 
 @dg.schedule(
