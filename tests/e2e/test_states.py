@@ -14,7 +14,7 @@ from dash_app.server import running
 from regimes_dagster import database, migrations
 from regimes_dagster.embedded import EmbeddedServer
 from tests.e2e import market
-from tests.e2e.conftest import SYMBOLS, eventually, newest_hour, settings_for, settled
+from tests.e2e.conftest import HOURS, SYMBOLS, eventually, newest_hour, settings_for, settled
 
 pytestmark = pytest.mark.browser
 
@@ -76,7 +76,9 @@ def test_simulated_data_stands_under_a_permanent_ribbon_and_real_data_does_not(s
 
 def test_hours_without_coverage_are_hatched_not_drawn_as_zero(served, watch):
     page = watch().page
-    page.goto(f"{served.url}/cascades?range=90d")
+    missing = served.newest - timedelta(hours=HOURS - HOURS // 3)
+    start, end = missing - timedelta(hours=20), missing + timedelta(hours=30)
+    page.goto(f"{served.url}/cascades?from={start:%Y-%m-%dT%H:%MZ}&to={end:%Y-%m-%dT%H:%MZ}")
     settled(page)
     plot = page.locator("#csums-chart .js-plotly-plot")
     name, hours = plot.evaluate("plot => [plot.data[3].name, plot.data[3].customdata]")
