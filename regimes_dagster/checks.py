@@ -89,9 +89,12 @@ QUESTIONS: dict[tuple[str, str], tuple[str, Question]] = {
 }
 
 
-def asset_checks() -> Sequence[dg.AssetChecksDefinition]:
-    """Every check that is not part of an asset itself."""
-    return [*(_contracts(step, assets) for step, assets in CONTRACT_STEPS.items()), _health()]
+def asset_checks(*, minute_bars: bool = False) -> Sequence[dg.AssetChecksDefinition]:
+    """Every check that is not part of an asset itself; ``minute_bars`` says whether that optional asset exists."""
+    steps = dict(CONTRACT_STEPS)
+    if minute_bars:
+        steps["raw_contracts"] = (*steps["raw_contracts"], "minute_bars")
+    return [*(_contracts(step, assets) for step, assets in steps.items()), _health()]
 
 
 def _contracts(step: str, assets: Sequence[str]) -> dg.AssetChecksDefinition:

@@ -58,7 +58,7 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
             *alert_assets(declare),
             *evidence_assets(declare),
         ],
-        asset_checks=asset_checks(),
+        asset_checks=asset_checks(minute_bars=minutes),
         jobs=[hourly_job(), evidence_job(), purge_job],
         schedules=[hourly_schedule, evidence_schedule, purge_schedule],
         sensors=[

@@ -65,6 +65,12 @@ def leader_inputs(
     return bars, recorded
 
 
+def tested_since(warehouse: Warehouse) -> pd.Timestamp | None:
+    """First midnight whose test finds all its minutes stored; None where there are no minutes."""
+    oldest = warehouse.oldest("minute_bars")
+    return None if oldest.empty else (oldest["ts"].iloc[0] + BACK).ceil("D")
+
+
 def open_days(recorded: pd.DataFrame, window: Window, oldest: pd.Timestamp) -> list[pd.Timestamp]:
     """Midnights of the window whose test is still to be made, if there are minutes before them.
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from regimes_dagster import tables
 from regimes_dagster.clock import Clock
 from regimes_dagster.jobs import HOURLY, QUIET, range_tags
+from regimes_dagster.leader_inputs import tested_since
 from regimes_dagster.partitions import Window, keys_touched
 from regimes_dagster.platform import Platform
 from regimes_dagster.schemas import DERIVED_TABLES, RAW_TABLES, TABLES, primary_key
@@ -39,6 +40,9 @@ KNOWN = {
 #: Compared beside the derived tables. When and whether a row was posted differs by design; what it says must not.
 ALERT_COLUMNS = ("alert_id", "event_type", "symbol", "ts", "severity", "title", "description", "data")
 
+
+#: The table with results of minute bars, which are kept for two weeks.
+LEADERS = "correlation_features"
 
 #: Sums over batches of another shape may differ in their last bits; labels, counts and ids must be equal.
 FLOAT_RTOL = 1e-12
@@ -167,13 +171,22 @@ def live_through(
 def compare(engine: sa.Engine, schema: str, window: Window) -> list[Difference]:
     """Row-by-row difference of the scratch schema against ``public`` over the window."""
     stored, lived = Warehouse(engine), Warehouse(engine, schema)
-    found = [
-        _difference(name, primary_key(TABLES[name]), stored.read(name, window=window), lived.read(name, window=window))
-        for name in DERIVED
-    ]
+    found = []
+    for name in DERIVED:
+        both = [house.read(name, window=window) for house in (stored, lived)]
+        if name == LEADERS:
+            both = [_without_untestable_leaders(frame, tested_since(stored)) for frame in both]
+        found.append(_difference(name, primary_key(TABLES[name]), *both))
     columns = list(ALERT_COLUMNS)
     alerts = [house.read("alerts", window=window, columns=columns) for house in (stored, lived)]
     return [*found, _difference("alerts", ("alert_id",), *alerts)]
+
+
+def _without_untestable_leaders(frame: pd.DataFrame, since: pd.Timestamp | None) -> pd.DataFrame:
+    """Rows without the leader of days whose minute bars are gone: only what was recorded then knows it."""
+    gone = (frame["ts"] - pd.Timedelta(hours=1)).dt.floor("D") < (since or frame["ts"].max())
+    blank = {name: frame[name].mask(gone) for name in ("leader", "leader_reason", "lead_lag_s", "lead_p")}
+    return frame.assign(**blank)
 
 
 def _difference(table: str, key: tuple[str, ...], stored: pd.DataFrame, lived: pd.DataFrame) -> Difference:

@@ -67,7 +67,7 @@ def _sources(settings: "Settings", tree: Tree) -> Iterator[Problem]:
         if "files" in names and sources.files.path is None:
             yield Problem(f"sources.{kind}", origin, 'names "files", but sources.files.path is not set.')
     if sources.minute_bars and ("simulated" in sources.minute_bars) != ("simulated" in sources.ohlcv):
-        message = "and sources.ohlcv: one is invented, the other real; a leader would be named for the wrong market."
+        message = "does not fit sources.ohlcv: one is invented and the other real, so the leader would be of neither."
         yield Problem("sources.minute_bars", tree.origin(("sources", "minute_bars")), message)
     if not sources.ohlcv:
         where = tree.origin(("sources", "ohlcv"))

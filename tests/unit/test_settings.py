@@ -46,6 +46,24 @@ def test_the_file_of_the_project_changes_nothing_but_venue_options(tmp_path: Pat
     assert shipped.sources.ccxt_options("binanceus") == {"rateLimit": 150}
 
 
+@pytest.mark.parametrize(
+    ("lists", "minutes"),
+    [
+        ({}, ("binance", "binanceus", "coinbaseexchange")),
+        ({"REGIMES_SOURCES__OHLCV": '["coinbaseexchange", "kraken"]'}, ("coinbaseexchange",)),
+        ({"REGIMES_SOURCES__OHLCV": '["kraken"]'}, ()),
+        ({"REGIMES_SOURCES__OHLCV": '["simulated"]'}, ("simulated",)),
+        ({"REGIMES_SOURCES__OHLCV": '["files"]', "REGIMES_SOURCES__FILES__PATH": "."}, ()),
+        ({"REGIMES_SOURCES__MINUTE_BARS": "[]"}, ()),
+        ({"REGIMES_SOURCES__MINUTE_BARS": '["binanceus"]'}, ("binanceus",)),
+    ],
+)
+def test_minute_bars_come_from_venues_that_are_listed_anyway(
+    tmp_path: Path, lists: dict[str, str], minutes: tuple[str, ...]
+) -> None:
+    assert load_settings(lists, tmp_path).sources.of("minute_bars") == minutes
+
+
 def test_default_sources_serve_the_kind_they_are_listed_for(tmp_path: Path) -> None:
     sources = load_settings({}, tmp_path).sources
     for kind, venues in vocabulary.VENUES.items():

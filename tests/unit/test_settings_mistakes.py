@@ -108,6 +108,11 @@ BAD_FILES: list[tuple[str, str, list[str]]] = [
         ["regimes.toml:1: sources.ccxt.krakn:", "not a known venue", 'Did you mean "kraken"?'],
     ),
     ("source twice", '[sources]\nfunding = ["deribit", "deribit"]', ['sources.funding: names "deribit" twice']),
+    (
+        "real minutes for a simulated market",
+        '[sources]\nohlcv = ["simulated"]\nminute_bars = ["binance"]',
+        ["sources.minute_bars:", "invented"],
+    ),
     ("simulated among real ones", '[sources]\nohlcv = ["simulated", "kraken"]', ["sources.ohlcv:", "mixes"]),
     ("files without a folder", '[sources]\nohlcv = ["files"]', ["sources.ohlcv:", "sources.files.path is not set"]),
     ("no candles", "[sources]\nohlcv = []", ["sources.ohlcv: is empty"]),
