@@ -132,16 +132,22 @@ def one_tick(settings: Settings, definitions: Any, instance: Any, platform: Plat
     return bool(result.success)
 
 
-def killed_tick(at: pd.Timestamp, rng: random.Random) -> None:
-    """The same in a process of its own, killed somewhere on the way."""
+def killed_tick(at: pd.Timestamp, rng: random.Random, instance: Any) -> None:
+    """The same in a process of its own, killed somewhere on the way: up to 6 s after its run began."""
+    import dagster as dg
+
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    before = instance.get_runs_count(started)
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.month", "--tick", at.isoformat()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    while process.poll() is None and instance.get_runs_count(started) == before:
+        time.sleep(0.1)
     try:
-        process.wait(timeout=rng.uniform(4.0, 14.0))
+        process.wait(timeout=rng.uniform(0.0, 6.0))
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -187,7 +193,7 @@ def live(hours: int, minutes: float, intensity: float = 1.0, seed: int = 7) -> d
                 elif fault == "tick missed":
                     asleep_until = at + timedelta(hours=rng.randint(0, 26))
                 elif fault == "run killed":
-                    killed_tick(at, rng)
+                    killed_tick(at, rng, instance)
                     continue
                 elif fault == "database restarted":
                     server = embedded_server({"REGIMES_HOME": str(settings.home)})
