@@ -96,8 +96,10 @@ def combined_interval(
 
 
 def resampled_sums(parts: Floats, name: str, *, block: int = BLOCK_H, draws: int = DRAWS) -> Floats:
-    """float[draws, M]: sums of float[M, T] over resampled time."""
+    """float[draws, M]: sums of float[M, T] over resampled time; NaN where there is no time to resample."""
     length = parts.shape[1]
+    if not length:
+        return np.full((draws, len(parts)), np.nan)
     block = min(block, length)
     whole, rest = divmod(length, block)
     starts = generator(name).integers(0, length, (draws, whole + (rest > 0)))
@@ -123,6 +125,8 @@ def statistic_interval(
     length
         Hours of the period.
     """
+    if not length:
+        return Interval(float("nan"), float("nan"), float("nan"))
     block = min(block, length)
     rng = generator(name)
     offsets = np.arange(block)
@@ -134,9 +138,15 @@ def statistic_interval(
 
 
 def percentile_interval(value: float, draws: Floats) -> Interval:
-    """The central share of the draws; NaN ends if too many of them failed."""
+    """The central share of the draws; NaN ends if too many of them failed.
+
+    NaN ends too if all draws are equal (ten successes of ten): that resampling cannot make a failure out of them is no
+    certainty.
+    """
     known = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(known) < (1 - _MAX_FAILED) * len(draws):
+        return Interval(float(value), float("nan"), float("nan"))
+    if np.ptp(known) <= 1e-12 * abs(value):
         return Interval(float(value), float("nan"), float("nan"))
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))

@@ -17,7 +17,7 @@ import pandas as pd
 from regimes_dagster.evidence.block_bootstrap import combined_interval
 from regimes_dagster.evidence.finding import ALL, Finding, Test, nothing_to_measure
 from regimes_dagster.evidence.inputs import DAY_H, Floats, Inputs
-from regimes_dagster.features.hourly_grid import hour_number
+from regimes_dagster.features.hourly_grid import HOUR_US
 from regimes_dagster.reports.charts import Dot, DotPlot
 
 NAME = "11_zone_turns"
@@ -67,15 +67,18 @@ def _watch(inputs: Inputs, k: int, zones: pd.DataFrame, sums: Floats) -> None:
     """Count, per hour: zones watched, turns inside, turns inside the mirror image, touches of either."""
     grid = inputs.grid
     low, high, close = (np.log(grid.values[name][k]) for name in ("low", "high", "close"))
-    for ts, of_hour in zones[zones["ts"].dt.hour == 0].groupby("ts", sort=True):
-        column = hour_number(ts) - grid.first_hour
+    zones = zones[zones["ts"].dt.hour == 0].sort_values(["ts", "zone_rank"], kind="stable")
+    columns = zones["ts"].to_numpy(dtype="datetime64[us]").astype(np.int64) // HOUR_US - grid.first_hour
+    bounds = np.log(zones[["price_low", "price_high"]].to_numpy(dtype=np.float64))
+    below = (zones["side"] == "BELOW").to_numpy()
+    starts = np.flatnonzero(np.diff(columns, prepend=-1))
+    for begin, end in zip(starts, [*starts[1:], len(columns)], strict=True):
+        column = int(columns[begin])
         day = slice(column + 1, column + 1 + DAY_H)
         if column + DAY_H >= len(grid.ts) or not np.isfinite(low[day]).all() or not np.isfinite(close[column]):
             continue
-        edges = {
-            side: np.log(rows.sort_values("zone_rank")[["price_low", "price_high"]].to_numpy())
-            for side, rows in of_hour.groupby("side")
-        }
+        here, is_below = bounds[begin:end], below[begin:end]
+        edges = {side: here[of] for side, of in (("BELOW", is_below), ("ABOVE", ~is_below)) if of.any()}
         for side, real in edges.items():
             sign = -1.0 if side == "BELOW" else 1.0
             near, far = _from_price(real[0], close[column], sign)

@@ -7,6 +7,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+#: Figures smaller than this are shown as 0.
+_NOTHING = 1e-100
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -24,7 +27,9 @@ class Axis:
 
     def label(self, tick: float) -> str:
         """The tick as text, with as many decimals as the step needs."""
-        decimals = next((d for d in range(12) if abs(round(self.step, d) - self.step) < 1e-9 * self.step), 12)
+        decimals = next((d for d in range(9) if abs(round(self.step, d) - self.step) < 1e-9 * self.step), None)
+        if decimals is None:
+            return f"{tick:.6g}"
         return f"{tick:,.{decimals}f}" if abs(tick) > self.step / 2 else "0"
 
 
@@ -32,8 +37,11 @@ def axis_of(values: Iterable[float], ticks: int = 6) -> Axis:
     """An axis that shows all finite values, with about ``ticks`` ticks; without values from 0 to 1."""
     known = [value for value in values if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    if high - low < 1e-12 * max(abs(low), abs(high), 1e-12):
-        low, high = (min(low, 0.0), max(high, 0.0)) if low != 0 else (0.0, 1.0)
+    size = max(abs(low), abs(high))
+    if size < _NOTHING:
+        low, high = 0.0, 1.0
+    elif high - low < 1e-9 * size:
+        low, high = min(low, 0.0), max(high, 0.0)
     step = _round_step((high - low) / max(ticks - 1, 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return Axis(first * step, last * step, tuple(i * step for i in range(first, last + 1)), step)

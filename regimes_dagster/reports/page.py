@@ -38,7 +38,8 @@ svg text.marked{fill:var(--text);font-weight:700}
 .s0{stroke:var(--s0)}.s1{stroke:var(--s1)}.s2{stroke:var(--s2)}.s3{stroke:var(--s3)}.s4{stroke:var(--s4)}.s5{stroke:var(--s5)}
 .point.s0,.band.s0{fill:var(--s0)}.point.s1,.band.s1{fill:var(--s1)}.point.s2,.band.s2{fill:var(--s2)}
 .point.s3,.band.s3{fill:var(--s3)}.point.s4,.band.s4{fill:var(--s4)}.point.s5,.band.s5{fill:var(--s5)}.point{stroke:none}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto}.scroll table{min-width:640px}
+table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
 th,td{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{color:var(--soft);font-weight:600}td.number,th.number{text-align:right;white-space:nowrap}
 tr.current td{font-weight:700}

@@ -85,7 +85,21 @@ def test_the_two_ways_to_resample_agree() -> None:
     assert abs(by_sums.high - by_hours.high) < 0.1 * width
 
 
+def test_no_time_at_all_gives_an_unknown_figure() -> None:
+    assert np.isnan(mean_interval(np.empty((2, 0)), "empty").value)
+    assert np.isnan(statistic_interval(lambda hours: 1.0, 0, "empty").low)
+
+
 def test_a_figure_that_mostly_cannot_be_computed_gets_no_interval() -> None:
     draws = np.array([1.0] * 90 + [np.nan] * 10)
     assert np.isnan(percentile_interval(1.0, draws).low)
-    assert percentile_interval(1.0, np.array([1.0] * 99 + [np.nan])).low == 1.0
+    assert percentile_interval(1.0, np.array([0.5] + [1.0] * 98 + [np.nan])).high == 1.0
+
+
+def test_ten_successes_of_ten_are_no_certainty() -> None:
+    values = np.full((1, 1000), np.nan)
+    values[0, ::100] = 1.0
+    found = mean_interval(values, "always")
+    assert found.value == 1.0
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
