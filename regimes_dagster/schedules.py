@@ -26,6 +26,10 @@ UNFINISHED = [
 ]
 
 
+#: ``dagster.yaml`` lets one run with this tag work at a time.
+ONE_AT_A_TIME = {"regimes/hourly": "true"}
+
+
 def months_to_run(now: pd.Timestamp, open_since: pd.Timestamp | None) -> list[str]:
     """Keys of the months that the hourly run covers.
 
@@ -49,7 +53,7 @@ def months_to_run(now: pd.Timestamp, open_since: pd.Timestamp | None) -> list[st
 
 def _request(platform: Platform, run_key: str) -> dg.RunRequest:
     months = months_to_run(platform.clock.now(), platform.open_since())
-    return dg.RunRequest(run_key=run_key, tags={**range_tags(months[0], months[-1]), **MAX_RUNTIME})
+    return dg.RunRequest(run_key=run_key, tags={**range_tags(months[0], months[-1]), **MAX_RUNTIME, **ONE_AT_A_TIME})
 
 
 @dg.schedule(

@@ -51,6 +51,15 @@ class RecordSummary:
         return asdict(self)
 
 
+def recording_window(window: Window, settings: Settings, now: pd.Timestamp) -> Window:
+    """The hours of a run whose events are recorded: its own, and those before it that may still be posted.
+
+    A run after the turn of the month thus also records what failed runs before it left in ``episode_events``.
+    """
+    oldest = (now - timedelta(hours=settings.alerts.max_age_hours)).floor("h")
+    return Window(min(window.start, oldest), window.end)
+
+
 def record_window(
     engine: sa.Engine,
     settings: Settings,

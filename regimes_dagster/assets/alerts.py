@@ -7,7 +7,7 @@ gets it (``alerts/``).
 import dagster as dg
 from dagster import AssetExecutionContext
 
-from regimes_dagster.alerts.records import record_window
+from regimes_dagster.alerts.records import record_window, recording_window
 from regimes_dagster.assets.declare import OUTBOX, Declare
 from regimes_dagster.assets.run import run_window
 from regimes_dagster.platform import Platform
@@ -29,11 +29,12 @@ def alert_assets(declare: Declare) -> list[dg.AssetsDefinition]:
         Ids follow from the episode, so that running a month again adds nothing. Rows are never deleted: an alert
         whose condition vanished is marked as retracted.
         """
+        now = platform.clock.now()
         summary = record_window(
             platform.tables_engine,
             platform.settings,
-            run_window(context, platform),
-            platform.clock.now(),
+            recording_window(run_window(context, platform), platform.settings, now),
+            now,
             platform.settings.is_simulated,
             plan=platform.posts_alerts,
         )

@@ -89,11 +89,13 @@ def up() -> None:
     started = time.monotonic()
     check_ports(settings)
     with Supervisor(click.echo) as supervisor, database_running(settings) as environment:
+        _refuse_declared_time(settings)
         try:
             for child in platform_children(settings, environment):
                 supervisor.start(child)
             if _is_empty(settings):
-                click.echo(f"The database is empty: fetching history from {settings.history_start} in the background.")
+                click.echo(f"The database is empty: fetching history from {settings.history_start} in the background,")
+                click.echo(f"  {_estimate(settings)}. Progress: {settings.home / 'logs' / 'backfill.log'}")
                 supervisor.start(_first_backfill(settings, environment))
             for name in ("dashboard", "dagster-webserver"):
                 supervisor.wait_ready(name)
@@ -107,6 +109,19 @@ def up() -> None:
         click.echo("Stopped.")
 
 
+def _refuse_declared_time(settings: Settings) -> None:
+    """A clock that a demo or a replay left behind would keep the schedule from running."""
+    from regimes_dagster.platform import Platform
+
+    declared = Platform(settings).clock.declared()
+    if declared is not None:
+        raise click.ClickException(
+            f"this database lives at {declared:%Y-%m-%d %H:%M} UTC, a time that a demo or test declared. Use another "
+            "database (DB_URL, or REGIMES_HOME for the embedded one), or, to keep it, delete the row of the table "
+            "platform_clock."
+        )
+
+
 def _first_backfill(settings: Settings, environment: dict[str, str]) -> Child:
     start = settings.history_start
     return Child(
@@ -115,6 +130,22 @@ def _first_backfill(settings: Settings, environment: dict[str, str]) -> Child:
         log=settings.home / "logs" / "backfill.log",
         env=environment,
         once=True,
+    )
+
+
+def _estimate(settings: Settings) -> str:
+    """About how many requests the first history takes (decision 28)."""
+    from regimes_dagster.clock import system_now
+    from regimes_dagster.partitions import keys_between
+
+    symbols = len(settings.symbols)
+    months = len(keys_between(settings.history_start, system_now().date()))
+    bars = months * symbols
+    days = min(settings.sources.liquidation_backfill_days, months * 31)
+    liquidations = days * symbols * len(settings.sources.liquidations)
+    return (
+        f"about {bars} requests for bars, {bars} to {2 * bars} for funding and, trade by trade for the last {days} "
+        f"days, {liquidations} or more for liquidations"
     )
 
 

@@ -126,20 +126,17 @@ def stale_months(connection: sa.Connection) -> Finding:
     """No month waits to be computed again."""
     table = tables.table("stale_partitions")
     rows = connection.execute(
-        sa.select(
-            table.c.table_name, sa.func.count().label("months"), sa.func.min(table.c.partition_key).label("first")
-        )
+        sa.select(table.c.table_name, sa.func.count().label("months"))
         .group_by(table.c.table_name)
         .order_by(table.c.table_name)
     ).all()
     if not rows:
         return ok("stale months", "none")
     what = ", ".join(f"{row.table_name} {row.months}" for row in rows)
-    first = min(row.first for row in rows)
     return warn(
         "stale months",
         f"computed from inputs or parameters that have changed since: {what}",
-        f"Run: regimes backfill --from {first}",
+        "Run: regimes backfill --stale",
     )
 
 

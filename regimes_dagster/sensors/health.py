@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from regimes_dagster import tables
 from regimes_dagster.alerts import operational
+from regimes_dagster.alerts.records import record_window, recording_window
 from regimes_dagster.clock import system_now
+from regimes_dagster.partitions import Window
 from regimes_dagster.platform import Platform
 
 #: A run that has been at work for less than this may be filling the gap.
@@ -28,9 +30,21 @@ _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     description="A failed run becomes a PIPELINE_FAILED alert, once until a run of the job succeeds.",
 )
 def pipeline_failed(context: dg.RunFailureSensorContext, platform: dg.ResourceParam[Platform]) -> None:
-    """Records the failure with the class of its error; the text stays in Dagster, since it may hold an address."""
+    """Records the failure with the class of its error; the text stays in Dagster, since it may hold an address.
+
+    A feature that fails keeps the ``alerts`` asset from running; what the other features found in the last hours is
+    recorded here instead, so that one broken feature silences no other.
+    """
     step, error_class = _cause(context)
-    moment = system_now()
+    moment, now = system_now(), platform.clock.now()
+    newest = now.floor("h")
+    record_window(
+        platform.engine,
+        platform.settings,
+        recording_window(Window(newest, newest), platform.settings, now),
+        now,
+        platform.settings.is_simulated,
+    )
     with platform.engine.begin() as connection:
         operational.pipeline_failed(
             connection,
@@ -40,7 +54,7 @@ def pipeline_failed(context: dg.RunFailureSensorContext, platform: dg.ResourcePa
             error_class=error_class,
             step=step,
             moment=moment,
-            now=platform.clock.now(),
+            now=now,
         )
 
 

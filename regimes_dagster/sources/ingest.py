@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from regimes_dagster.partitions import Window, month_start, partition_of, partition_window
+from regimes_dagster.partitions import HOUR, Window, month_start, partition_of, partition_window
 from regimes_dagster.sources.coverage import Known, Record, by_month, coverage_frame, final_edge, merge, subtract
 from regimes_dagster.sources.frames import joined
 from regimes_dagster.sources.protocol import MAIN_TABLE, Batch, Kind, Outage, Source, SourceError
@@ -188,6 +188,7 @@ class _Run:
         errors: list[SourceError] = []
         requests = 0
         needs, served_by_any, whole = [month], False, _whole_months(month)
+        holes: list[Window] = []
         for source in self.sources:
             known = Known(self._stored.get((source.name, symbol), self._nothing), self.now)
             again = self.refetch or source.always_read
@@ -201,6 +202,8 @@ class _Run:
                     break
                 batches.append((source, batch))
                 known.add(batch.covered, batch.unavailable)
+                if self.kind == "ohlcv":
+                    holes = merge([*subtract(holes, batch.covered), *_hours_without_bar(batch)])
                 if batch.covered:
                     self.board.served(source.name, symbol, newest=max(w.end for w in batch.covered))
                 else:
@@ -210,10 +213,11 @@ class _Run:
             served = known.served(month)
             served_by_any = served_by_any or bool(served)
             if self.kind != "liquidations":
-                needs = subtract(needs, served)
+                # Hours for which a venue has no bar are asked of the next one too (decision 3), but lack nothing.
+                needs = merge([*subtract(needs, served), *holes])
                 if not needs:
                     break
-        lacking = bool(needs) if self.kind != "liquidations" else not served_by_any
+        lacking = bool(subtract(needs, holes)) if self.kind != "liquidations" else not served_by_any
         if errors and lacking:
             self._failures.setdefault(symbol, []).extend(str(error) for error in errors)
         if not batches and not requests:
@@ -285,6 +289,12 @@ class _Run:
             requests=requests,
             notes=tuple(note for _, batch in batches for note in batch.notes),
         )
+
+
+def _hours_without_bar(batch: Batch) -> list[Window]:
+    """Hours that the venue has answered for and has no bar of."""
+    found = set(batch.rows["ohlcv"]["ts"]) if "ohlcv" in batch.rows else set()
+    return merge([Window(hour - HOUR, hour) for part in batch.covered for hour in part.hours() if hour not in found])
 
 
 def _common(left: Sequence[Window], right: Sequence[Window]) -> list[Window]:

@@ -117,7 +117,7 @@ def test_stale_months_are_counted(engine: sa.Engine) -> None:
         found = data.stale_months(connection)
     assert found.status == "WARN"
     assert "regimes 2" in found.message
-    assert found.action == "Run: regimes backfill --from 2026-01-01"
+    assert found.action == "Run: regimes backfill --stale"
 
 
 def test_absent_perpetual_volume_names_the_mode(engine: sa.Engine, settings: Settings) -> None:

@@ -110,7 +110,10 @@ def test_living_through_a_month_edge_hour_by_hour_gives_what_the_backfill_gave(r
         live_through(settings, window, "replay_edge")
         differences = compare(platform.engine, "replay_edge", window)
     assert {found.table for found in differences} >= {"market_metrics", "volatility_features", "alerts"}
-    assert next(found for found in differences if found.table == "market_metrics").rows == 48 * 3
+    rows = {found.table: found.rows for found in differences}
+    hourly = ("market_metrics", "volatility_features", "liquidation_features", "funding_features", "regimes")
+    assert {rows[name] for name in (*hourly, "correlation_features")} == {48 * 3}
+    assert rows["liquidation_zones"] > 0
     assert [found for found in differences if not found.same] == []
 
 

@@ -190,6 +190,25 @@ def test_the_second_venue_is_asked_only_for_what_the_first_cannot_give() -> None
     assert list(states["state"]) == ["UNAVAILABLE", "COMPLETE", "PARTIAL"]
 
 
+def test_hours_without_a_bar_are_asked_of_the_next_venue_once_and_are_no_failure() -> None:
+    hole = Window(utc("2025-02-05"), utc("2025-02-06 06:00"))
+
+    def says(symbol: str, window: Window) -> Batch | None:
+        rows = bars("first", symbol, window)
+        return Batch({"ohlcv": rows[~hole.mask(rows["ts"])]}, (window,), requests=1)
+
+    first, second = Told("first", says=says), Told("second")
+    result = run(first, second, symbols=(BTC,))
+    assert second.asked == [(BTC, hole)]
+    found = result.rows["ohlcv"]
+    assert set(found.loc[hole.mask(found["ts"]), "venue"]) == {"second"}
+    third = run(first, Told("second", says=lambda symbol, window: Outage("second", symbol, "down")), symbols=(BTC,))
+    assert not third.failures
+    later = Told("second")
+    run(first, later, symbols=(BTC,), coverage=after(empty("source_coverage"), result), now=NOW + HOUR)
+    assert all(not hole.mask(pd.Series(window.hours())).any() for _symbol, window in later.asked)
+
+
 def test_a_geo_block_moves_the_whole_run_to_the_next_venue_after_one_request() -> None:
     first, second = Told("first", says=lambda s, w: GeoBlocked("first", s, "HTTP 451")), Told("second")
     result = run(first, second)
