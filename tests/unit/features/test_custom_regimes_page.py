@@ -1,7 +1,9 @@
 """The example of docs/custom-regimes.md works as it stands there."""
 
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,17 @@ def block(language: str) -> str:
     return found.group(1)
 
 
-def test_the_pages_classifier_is_used_for_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pages_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``my_regimes`` as the page has it; forgotten afterwards, since other tests write modules of that name."""
     (tmp_path / "my_regimes.py").write_text(block("python"))
     monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("my_regimes", None)
+
+
+@pytest.mark.usefixtures("pages_module")
+def test_the_pages_classifier_is_used_for_every_row() -> None:
     section = tomllib.loads(block("toml"))["multi_timeframe"]
     window = Window(utc("2024-04-01"), utc("2024-04-03"))
     frame = market(24 * 120, seed=3)
