@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from regimes_dagster import tables
 from regimes_dagster.features.asset_pairs import asset_pairs, pair_name
@@ -98,7 +99,7 @@ def recorded_leaders(warehouse: Warehouse, settings: Settings, window: Window) -
     pairs = [pair_name(pair) for pair in asset_pairs(settings.symbols, settings.correlation)]
     query = (
         sa.select(*(table.c[name] for name in RECORDED))
-        .distinct(table.c.asset_pair, day)
+        .ext(distinct_on(table.c.asset_pair, day))
         .where(
             table.c.asset_pair.in_(pairs),
             table.c.ts > window.start.to_pydatetime(),
