@@ -82,9 +82,10 @@ def gather(
         k, hour, on = places.place(events["symbol"], events["ts"])
         on &= (events["usd"] > 0).to_numpy() & (events["price"] > 0).to_numpy()
         inside, k, hour = events.loc[on], k[on], hour[on]
-        np.add.at(n_events, (k, hour), 1)
-        covered = pd.MultiIndex.from_arrays([inside["venue"].to_numpy(), k, hour])
-        parts.append(_single(inside, k, hour, places, half_life_h))
+        if len(inside):  # none where there are no bars yet: no hour to place one in
+            np.add.at(n_events, (k, hour), 1)
+            covered = pd.MultiIndex.from_arrays([inside["venue"].to_numpy(), k, hour])
+            parts.append(_single(inside, k, hour, places, half_life_h))
     k, hour, on = places.place(liquidations["symbol"], liquidations["ts"])
     long_usd, short_usd = (liquidations[c].to_numpy(dtype=np.float64) for c in ("long_usd", "short_usd"))
     typical = np.log((places.wide(market["high"]) + places.wide(market["low"]) + places.wide(market["close"])) / 3)

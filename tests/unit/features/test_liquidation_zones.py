@@ -162,6 +162,21 @@ def test_an_hour_without_a_bar_and_a_frozen_price_have_no_zones() -> None:
     assert "no price" in zones(raw).empty_because["BTC/USDT"]
 
 
+def test_liquidations_before_there_is_any_bar_give_no_zones_and_no_error() -> None:
+    """History: a broken file of bars left a platform with liquidations and without market rows; the run failed."""
+    raw = simulate(200, seed=4)
+    found = identify_liquidation_support_zones(
+        raw.market.iloc[:0],
+        PARAMS,
+        window=Window(utc("2024-01-01"), utc("2024-02-01")),
+        liquidations=raw.liquidations,
+        liquidation_events=raw.liquidation_events,
+    )
+    assert len(raw.liquidation_events)
+    schemas.LiquidationZones.validate(found.rows)
+    assert found.rows.empty
+
+
 def test_dbscan_finds_the_clusters_that_scikit_learn_finds() -> None:
     raw = two_levels()
     rows = zones(raw, LiquidationParameters(zone_method="dbscan")).rows
