@@ -200,7 +200,9 @@ class MultiTimeframeParameters(Parameters):
     @model_validator(mode="after")
     def _timeframes_can_agree(self) -> "MultiTimeframeParameters":
         if len(self.timeframes) < 3:
-            raise ValueError("timeframes needs at least three: agreement of fewer says nothing; give every row you keep")
+            raise ValueError(
+                "timeframes needs at least three: agreement of fewer says nothing; give every row you keep"
+            )
         if not sum(timeframe.weight for timeframe in self.timeframes.values()) > 0:
             raise ValueError("the weights of the timeframes must not all be 0")
         for name, timeframe in self.timeframes.items():
