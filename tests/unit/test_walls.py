@@ -13,8 +13,8 @@ PACKAGE = ROOT / "regimes_dagster"
 WITHOUT_DAGSTER = [
     "features", "sources", "alerts", "configuration", "migrations", "schemas.py", "tables.py", "settings.py",
     "parameters.py", "feature_results.py", "contracts.py", "rows_as_csv.py", "writes.py", "row_changes.py", "backup.py",
-    "postgres_programs.py", "evidence", "calibration", "reports", "partitions.py", "storage.py", "database.py", "embedded.py",
-    "clock.py", "platform.py",
+    "postgres_programs.py", "evidence", "calibration", "reports", "partitions.py", "storage.py", "database.py",
+    "embedded.py", "clock.py", "platform.py",
 ]  # fmt: skip
 
 
