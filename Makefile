@@ -51,7 +51,7 @@ up: $(RUN)
 	@$(BIN)/regimes up
 
 test: $(DEV)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 proof: $(DEV)
 	@$(BIN)/python -m pytest -m slow --timeout 7200

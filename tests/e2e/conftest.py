@@ -135,9 +135,13 @@ def chromium() -> str | None:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless chromium; skips where there is none."""
+    """A headless chromium; skips where there is none.
+
+    One per module: while it is open, Playwright keeps an event loop running in this thread, in which the tests of other
+    folders could not call ``asyncio.run``.
+    """
     program = chromium()
     if program is None:
         pytest.skip("no chromium on this machine; install it or name its program in REGIMES_CHROMIUM")
