@@ -100,6 +100,18 @@ class Reader:
         self.last_error = None
         return result
 
+    def delivery_figures(self) -> str:
+        """Queue depth, latency and failures by endpoint as Prometheus text; errors as ``rows``."""
+        from regimes_dagster.alerts.metrics import figures, prometheus
+        from regimes_dagster.clock import system_now
+
+        self._refuse_while_blocked()
+        try:
+            with self._connected().connect() as connection:
+                return prometheus(figures(connection, system_now()))
+        except sa.exc.SQLAlchemyError as error:
+            raise self._failed(error) from error
+
     def stream(self, statement: sa.Executable, batch: int = 2_000) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of a select in batches through a server-side cursor, so that memory does not grow with the answer."""
         self._refuse_while_blocked()

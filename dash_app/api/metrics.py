@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dash_app.freshness import STATES
-from dash_app.reader import Reader
+from dash_app.reader import Reader, ReadError
 from dash_app.snapshot import SnapshotKeeper
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -131,7 +131,14 @@ class Metrics:
             f'regimes_alerts_opened{{event_type="{row["event_type"]}",severity="{row["severity"]}"}} {row["n"]}'
             for row in snap.opened
         ]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + self._deliveries()
+
+    def _deliveries(self) -> str:
+        """Figures of the delivery ledger; nothing while the database is down, which has a gauge of its own."""
+        try:
+            return self._reader.delivery_figures()
+        except ReadError:
+            return ""
 
 
 def _gauge(name: str, help_: str, value: float, kind: str = "gauge") -> list[str]:

@@ -187,6 +187,8 @@ def test_health_readiness_and_metrics(api):
         "regimes_dashboard_database_up 1",
         'regimes_data_age_seconds{stage="market"}',
         "regimes_open_episodes",
+        "regimes_alert_deliveries_waiting",
+        "regimes_alert_oldest_due_seconds",
     ):
         assert name in text
 
