@@ -14,6 +14,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 
+#: ``BENCH_SMALL=1 make bench`` leaves out the cases with a hundred symbols and more.
+SMALL = os.environ.get("BENCH_SMALL") == "1"
+
 PACKAGES = ("dagster", "pandas", "numpy", "pandera", "sqlalchemy", "psycopg", "ccxt", "dash", "fastapi")
 
 
