@@ -6,8 +6,8 @@ are given back at the end). What does not: routes (``api``), pages (``wiring.py`
 Why FastAPI outside and Dash on Flask mounted through a2wsgi: Dash's own FastAPI backend (4.4) runs synchronous
 callbacks on the event loop, so that one slow query held every REST answer for its whole length (measured: 4 s), it
 skips authentication hooks on some routes, and it always opens a websocket endpoint. Here callbacks run in threads,
-REST answers that come from memory never leave the event loop, and the guard sees every path. The price is the
-bridge, measured at well under a millisecond a request (``bench/README.md``).
+REST answers that come from memory never leave the event loop, and the guard sees every path. The price is one more
+hand-over per page request.
 """
 
 import logging
