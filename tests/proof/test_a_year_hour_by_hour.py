@@ -43,6 +43,7 @@ def lived_differences(whole: Backfill, month: Window) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("key", MONTHS)
 def test_a_month_of_the_recorded_market_lived_hour_by_hour_equals_one_backfill(whole: Backfill, key: str) -> None:
     said = lived_differences(whole, partition_window(key))

@@ -125,12 +125,14 @@ def test_a_poisoned_future_changes_no_earlier_cell(whole: Backfill) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a_poisoned_future_changes_no_earlier_cell_at_twenty_random_hours(whole: Backfill) -> None:
     said = poison_differences(whole, random_hours(20, seed=2))
     assert not said, summary(said)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_cutting_the_input_at_two_hundred_random_hours_changes_no_earlier_cell(whole: Backfill) -> None:
     said = cut_differences(whole, random_hours(200, seed=3))
     assert not said, summary(said)
