@@ -6,9 +6,12 @@ What belongs here: which file holds which hours, and the rows they become. What 
 Monthly files come first, daily ones where the month's is not there yet; what neither has is unavailable here, so
 that the next source in the list is asked. Only the span of the rows in a file counts as covered: a month that is
 there in part is never taken for complete.
+
+Old liquidations bring the perpetual's volume of their days with them, from the perpetual klines: the cascade rule
+scales its floors by the volume of the venues that its liquidations come from.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import pandas as pd
@@ -17,10 +20,10 @@ from regimes_dagster.partitions import HOUR, Window
 from regimes_dagster.sources import archive_formats as formats
 from regimes_dagster.sources.archive_store import VENUE, ArchiveStore
 from regimes_dagster.sources.coverage import by_month, final_edge, intersect, merge, subtract
-from regimes_dagster.sources.frames import from_milliseconds, joined, table_frame
+from regimes_dagster.sources.frames import empty, from_milliseconds, joined, table_frame
 from regimes_dagster.sources.instruments import Instrument
 from regimes_dagster.sources.liquidation_sums import hourly_sums
-from regimes_dagster.sources.protocol import Batch, Kind
+from regimes_dagster.sources.protocol import Batch, Kind, SourceError
 
 DAY = timedelta(days=1)
 _HOUR_MS = 3_600_000
@@ -43,9 +46,13 @@ class ArchiveSource:
         spent = self.store.requests
         wanted = window.until(final_edge(now))
         native = symbol.replace("/", "")
-        serve = {"ohlcv": self._ohlcv, "funding": self._funding, "liquidations": self._liquidations}[kind]
-        rows, covered = serve(symbol, native, wanted, now)
-        return Batch(rows, tuple(covered), tuple(subtract([wanted], covered)), self.store.requests - spent)
+        notes: tuple[str, ...] = ()
+        if kind == "liquidations":
+            rows, covered, notes = self._liquidations(symbol, wanted, now)
+        else:
+            serve = {"ohlcv": self._ohlcv, "funding": self._funding}[kind]
+            rows, covered = serve(symbol, native, wanted, now)
+        return Batch(rows, tuple(covered), tuple(subtract([wanted], covered)), self.store.requests - spent, notes)
 
     def premium_index(self, symbol: str, window: Window, now: pd.Timestamp) -> pd.DataFrame:
         """Hourly premium index of the perpetual: ts and open, high, low, close as fractions. It has no table; the
@@ -100,26 +107,64 @@ class ArchiveSource:
         return {"funding_rates": table}, intersect([wanted], merge(covered))
 
     def _liquidations(
-        self, symbol: str, native: str, wanted: Window, now: pd.Timestamp
-    ) -> tuple[dict[str, pd.DataFrame], list[Window]]:
-        covered: list[Window] = []
+        self, symbol: str, wanted: Window, now: pd.Timestamp
+    ) -> tuple[dict[str, pd.DataFrame], list[Window], tuple[str, ...]]:
+        files: list[tuple[Instrument, list[Window]]] = []
         frames = []
         for contract in _contracts(symbol):
             market = "um" if contract.kind == "linear" else "cm"
             folder = f"data/futures/{market}/{{span}}/liquidationSnapshot/{contract.native}"
             path = f"{folder}/{contract.native}-liquidationSnapshot-{{date}}.zip"
+            days = []
             for rows, day in self._files(symbol, path, wanted, now, formats.snapshots, monthly=False):
-                covered.append(day)
+                days.append(day)
                 frames.append(self._events(symbol, contract, rows))
+            files.append((contract, merge(days)))
         events = _cut(joined("liquidation_events", frames).sort_values(["ts", "event_id"]), wanted)
-        known = intersect([wanted], merge(covered))
+        known = intersect([wanted], merge(day for _, days in files for day in days))
         hours = pd.DatetimeIndex([hour for part in known for hour in part.hours()], dtype="datetime64[us, UTC]")
         fixed = {
             "venue": VENUE, "symbol": symbol, "ts": hours, "coverage": 1.0, "is_lower_bound": True,
             "is_simulated": False,
         }  # fmt: skip
         sums = table_frame("liquidations", fixed | hourly_sums(events, hours))
-        return {"liquidations": sums, "liquidation_events": events}, known
+        volume, notes = self._volume(symbol, files, wanted, now)
+        return {"liquidations": sums, "liquidation_events": events, "perp_volume_usd": volume}, known, notes
+
+    def _volume(
+        self, symbol: str, files: Sequence[tuple[Instrument, list[Window]]], wanted: Window, now: pd.Timestamp
+    ) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Perpetual volume of the days whose liquidations are known, summed over the contracts they came from."""
+        days: dict[pd.Timestamp, float] = {}
+        try:
+            for contract, known in files:
+                for end, usd in self._daily_usd(symbol, contract, known, now).items():
+                    if wanted.start < end <= wanted.end:
+                        days[end] = days.get(end, 0.0) + usd
+        except SourceError as problem:
+            # The volume only scales the cascade rule's floors; the liquidations themselves are stored.
+            return empty("perp_volume_usd"), (f"no perpetual volume: {problem}",)
+        ends = sorted(days)
+        columns = {"venue": VENUE, "symbol": symbol, "ts": ends, "volume_usd": [days[end] for end in ends]}
+        return table_frame("perp_volume_usd", columns), ()
+
+    def _daily_usd(
+        self, symbol: str, contract: Instrument, known: list[Window], now: pd.Timestamp
+    ) -> dict[pd.Timestamp, float]:
+        """End of day -> USD traded in one contract, of the known days of which all 24 hours are there."""
+        if not known:
+            return {}
+        market = "um" if contract.kind == "linear" else "cm"
+        path = f"data/futures/{market}/{{span}}/klines/{contract.native}/1h/{contract.native}-1h-{{date}}.zip"
+        span = Window(known[0].start, known[-1].end)
+        rows = _stack([rows for rows, _ in self._files(symbol, path, span, now, formats.klines)])
+        # Coin-margined klines count contracts of a fixed USD size; their quote volume is in the coin.
+        usd = rows["quote_volume"] if contract.kind == "linear" else rows["volume"] * contract.size
+        midnights = from_milliseconds((rows["open_ms"] + _HOUR_MS).to_numpy()).ceil("D")
+        daily = usd.groupby(midnights).agg(["sum", "count"])
+        full = daily.loc[daily["count"] == 24, "sum"]
+        asked = {day.end for part in known for day in _days(part)}
+        return {end: float(value) for end, value in zip(full.index, full, strict=True) if end in asked}
 
     def _events(self, symbol: str, contract: Instrument, rows: pd.DataFrame) -> pd.DataFrame:
         price, quantity = rows["price"].to_numpy(), rows["quantity"].to_numpy()
@@ -178,6 +223,11 @@ def _contracts(symbol: str) -> list[Instrument]:
         Instrument(symbol, symbol.replace("/", "")),
         Instrument(symbol, f"{base}USD_PERP", "inverse", 100.0 if base == "BTC" else 10.0),
     ]
+
+
+def _days(part: Window) -> list[Window]:
+    """Whole days inside a stretch that starts and ends at midnight."""
+    return [Window(end - DAY, end) for end in pd.date_range(part.start + DAY, part.end, freq="D", unit="us")]
 
 
 def _month(part: Window) -> Window:

@@ -220,6 +220,73 @@ def test_old_liquidation_snapshots_count_each_row_once_at_its_average_price(root
     assert batch.unavailable == (Window(utc("2024-03-06"), utc("2024-03-07")),)
 
 
+def perp_klines(root: Path, market: str, native: str, window: Window, *, monthly: bool = True) -> None:
+    span, date = ("monthly", f"{window.start:%Y-%m}") if monthly else ("daily", f"{window.start:%Y-%m-%d}")
+    path = f"data/futures/{market}/{span}/klines/{native}/1h/{native}-1h-{date}.zip"
+    write_zip(root, path, kline_lines(SYMBOL, opens(window), header=True))
+
+
+def liquidated_day(root: Path, day: str, market: str = "um", native: str = NATIVE) -> None:
+    snapshot(root, market, native, day, [f"{milliseconds(utc(day)) + 1},SELL,LIMIT,IOC,2,61000,60000,FILLED,2,2"])
+
+
+MARCH = Window(utc("2024-03-01"), utc("2024-04-01"))
+
+
+def test_old_liquidations_bring_the_perpetual_volume_of_their_days(root: Path, tmp_path: Path) -> None:
+    for day in ("2024-03-05", "2024-03-06", "2024-03-31"):
+        liquidated_day(root, day)
+    liquidated_day(root, "2024-03-06", "cm", "BTCUSD_PERP")
+    perp_klines(root, "um", NATIVE, MARCH)
+    perp_klines(root, "cm", "BTCUSD_PERP", MARCH)
+    batch = fetch(source(root, tmp_path), "liquidations", MARCH)
+    volume = batch.rows["perp_volume_usd"].set_index("ts")["volume_usd"]
+    assert list(volume.index) == [utc("2024-03-06"), utc("2024-03-07"), utc("2024-04-01")]
+
+    def traded(day: str, cell: int) -> float:
+        window = Window(utc(day), utc(day) + 24 * HOUR)
+        return sum(bar(SYMBOL, ms)[cell] for ms in opens(window))
+
+    assert volume[utc("2024-03-06")] == pytest.approx(traded("2024-03-05", 5)), "the quote volume of 24 hours"
+    coin = 100 * traded("2024-03-06", 4)
+    assert volume[utc("2024-03-07")] == pytest.approx(traded("2024-03-06", 5) + coin), "contracts of 100 USD beside it"
+    assert not batch.notes
+
+
+def test_a_day_without_all_its_hours_has_no_perpetual_volume(root: Path, tmp_path: Path) -> None:
+    for day in ("2024-03-05", "2024-03-06"):
+        liquidated_day(root, day)
+    perp_klines(root, "um", NATIVE, Window(utc("2024-03-05"), utc("2024-03-06 23:00")))
+    volume = fetch(source(root, tmp_path), "liquidations", MARCH).rows["perp_volume_usd"]
+    assert list(volume["ts"]) == [utc("2024-03-06")]
+
+
+def test_daily_klines_stand_in_for_the_volume_of_a_month_that_is_not_there(root: Path, tmp_path: Path) -> None:
+    liquidated_day(root, "2024-03-05")
+    perp_klines(root, "um", NATIVE, Window(utc("2024-03-05"), utc("2024-03-06")), monthly=False)
+    assert len(fetch(source(root, tmp_path), "liquidations", MARCH).rows["perp_volume_usd"]) == 1
+
+
+def test_without_old_liquidations_no_perpetual_volume_is_asked(
+    server: ArchiveServer, root: Path, tmp_path: Path
+) -> None:
+    perp_klines(root, "um", NATIVE, MARCH)
+    batch = fetch(source(server, tmp_path), "liquidations", MARCH)
+    assert batch.rows["perp_volume_usd"].empty
+    assert batch.unavailable == (MARCH,)
+    assert not server.asked("klines")
+
+
+def test_old_liquidations_survive_a_damaged_volume_file(root: Path, tmp_path: Path) -> None:
+    liquidated_day(root, "2024-03-05")
+    path = f"data/futures/um/monthly/klines/{NATIVE}/1h/{NATIVE}-1h-2024-03.zip"
+    write_zip(root, path, ["1709251200000,1,2,x,1,1,1,1,1,1,1,0"])
+    batch = fetch(source(root, tmp_path), "liquidations", MARCH)
+    assert batch.rows["liquidations"]["long_usd"].sum() == pytest.approx(120_000)
+    assert batch.rows["perp_volume_usd"].empty
+    assert any("no perpetual volume" in note and "row 1" in note for note in batch.notes)
+
+
 def test_the_premium_index_can_be_read(root: Path, tmp_path: Path) -> None:
     path = f"data/futures/um/monthly/premiumIndexKlines/{NATIVE}/1h/{NATIVE}-1h-2024-12.zip"
     write_zip(root, path, [f"{ms},0.0001,0.0002,-0.0001,0.0001,0,{ms},0,12,0,0,0" for ms in opens(DECEMBER)])
