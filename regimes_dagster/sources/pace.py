@@ -10,8 +10,9 @@ take turns, so that an hourly run is never starved by a backfill that takes hour
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 #: A reservation further ahead than this is left over from before a restart of the machine, seconds.
 _STALE = 300.0
@@ -48,19 +49,38 @@ class SharedPace:
             self._sleep(pause)
         return pause
 
+    def hold(self, seconds: float) -> None:
+        """Give no slot to any process for ``seconds``: the venue has asked for a pause."""
+        with self._locked() as file:
+            self._put(file, max(self._free(file, self._now()), self._now() + seconds))
+
     def _reserve(self, now: float, seconds: float) -> float:
+        with self._locked() as file:
+            slot = self._free(file, now)
+            self._put(file, slot + seconds)
+            return slot
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[TextIO]:
         import fcntl
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # The lock goes with the file handle, so that a killed process leaves nothing locked.
         with self.path.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            free = now
-            with contextlib.suppress(ValueError):
-                free = float(file.read().strip() or now)
-            slot = free if now <= free <= now + _STALE else now
-            file.seek(0)
-            file.truncate()
-            file.write(f"{slot + seconds:.6f}\n")
-            return slot
+            yield file
+
+    @staticmethod
+    def _free(file: TextIO, now: float) -> float:
+        """The next free moment; what an earlier start of the machine left does not count."""
+        file.seek(0)
+        free = now
+        with contextlib.suppress(ValueError):
+            free = float(file.read().strip() or now)
+        return free if now <= free <= now + _STALE else now
+
+    @staticmethod
+    def _put(file: TextIO, moment: float) -> None:
+        file.seek(0)
+        file.truncate()
+        file.write(f"{moment:.6f}\n")

@@ -64,10 +64,8 @@ def hyperliquid(server: VenueServer, market: FundingMarket) -> None:
             ]
         if query["coin"] not in market.natives:
             return Fault(500, "null")
-        stamps = market.stamps(0, market.now_ms)
-        inside = [
-            ms for ms in stamps if int(query["startTime"]) <= jitter(ms) <= int(query.get("endTime", market.now_ms))
-        ]
+        first, last = int(query["startTime"]), int(query.get("endTime", market.now_ms))
+        inside = [ms for ms in market.stamps(first - HOUR_MS, last) if first <= jitter(ms) <= last]
         return [
             {
                 "coin": query["coin"],

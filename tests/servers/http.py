@@ -63,6 +63,8 @@ class VenueServer:
         self.log: list[Seen] = []
         self._faults: list[tuple[re.Pattern[str], Fault]] = []
         self._standing: list[tuple[Callable[[Seen], bool], Fault]] = []
+        #: Each may refuse a request (see ``limits.py``).
+        self.limits: list[Callable[[Seen], Fault | None]] = []
         self._lock = threading.Lock()
         outer = self
 
@@ -115,7 +117,8 @@ class VenueServer:
             if pattern.search(seen.path):
                 del self._faults[index]
                 return fault
-        return next((fault for when, fault in self._standing if when(seen)), None)
+        refusals = [refusal for limit in self.limits if (refusal := limit(seen)) is not None]
+        return next((fault for when, fault in self._standing if when(seen)), refusals[0] if refusals else None)
 
     def _serve(self, request: BaseHTTPRequestHandler, body: str) -> None:
         parts = urlsplit(request.path)
