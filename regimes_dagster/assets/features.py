@@ -53,13 +53,17 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
         """Range-based volatility, regime with hysteresis, relative regime, 24 h forecast and position scale."""
         params = platform.settings.volatility
         window, state = _resume(context, platform, params)
-        since = _since(state, volatility_regime.lookback(params))
+        models = platform.warehouse.read(
+            "volatility_models", window=volatility_regime.models_window(window), symbols=platform.settings.symbols
+        )
+        fitted = volatility_regime.nothing_to_fit(models, platform.first_hours("market_metrics"), params, window=window)
+        since = _since(state, volatility_regime.lookback(params, fitted=fitted))
         return volatility_regime.compute_volatility_features(
             market_metrics.read(_columns(MARKET_COLUMNS), since=since),
             params,
             window=window,
             state=state,
-            models=platform.warehouse.read("volatility_models", symbols=platform.settings.symbols),
+            models=models,
             venue_bars=_bars_of_every_venue(platform, since, window.end),
         )
 

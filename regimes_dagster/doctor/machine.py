@@ -141,10 +141,15 @@ def dagster_file(places: Sequence[Path]) -> Finding:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         return fail("Dagster home", f"{found} is not valid YAML (line {line})", "Correct it.")
     storage = content.get("storage", {}) if isinstance(content, dict) else {}
-    url = (storage.get("postgres") or {}).get("postgres_url") if isinstance(storage, dict) else None
+    storage = storage if isinstance(storage, dict) else {}
+    custom = storage.get("custom") or {}
+    url = (storage.get("postgres") or custom.get("config") or {}).get("postgres_url")
     if not isinstance(url, dict) or url.get("env") != "REGIMES_PG_URL":
-        action = "Set storage.postgres.postgres_url.env to REGIMES_PG_URL, or take the project's file."
+        action = "Take the section `storage` from the project's dagster.yaml."
         return warn("Dagster home", f"{found} stores runs elsewhere than in the platform's database", action)
+    if "postgres" in storage:
+        action = "Take the section `storage` from the project's dagster.yaml: it keeps connections open."
+        return warn("Dagster home", f"{found} opens a connection to the database for every statement", action)
     loggers = (content.get("python_logs") or {}).get("managed_python_loggers") or []
     if "root" in loggers:
         action = "Name regimes_dagster in python_logs.managed_python_loggers instead."

@@ -4,7 +4,7 @@ What belongs here: the guide's three entry points. What does not: the steps behi
 ``volatility_measures.py``, ``volatility_hysteresis.py``, ``volatility_models.py``, ``volatility_rows.py``).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,8 +20,8 @@ from regimes_dagster.features.result import (
     require_sorted,
     states_frame,
 )
-from regimes_dagster.features.volatility_estimators import HOUR_US, hour_numbers
-from regimes_dagster.features.volatility_forecast import LONG_BARS
+from regimes_dagster.features.volatility_estimators import HOUR_US, HOURS_PER_DAY, hour_numbers
+from regimes_dagster.features.volatility_forecast import EWMA_DAYS, HORIZON_H, LONG_BARS
 from regimes_dagster.features.volatility_hysteresis import REGIME_NAMES
 from regimes_dagster.features.volatility_measures import METRIC_COLUMNS, PRICES, measure, metric_columns, stamps
 from regimes_dagster.features.volatility_models import models_by_symbol, models_frame
@@ -60,13 +60,47 @@ TEXT_COLUMNS = frozenset(
 )
 
 
-def lookback(params: VolatilityParameters) -> timedelta:
-    """History before the first hour to compute: the rows of a model fitted at the midnight before it, with their
-    longest window (395 days at the defaults), or the 90 days of the rank, whichever is longer; and that day.
+def lookback(params: VolatilityParameters, *, fitted: bool = False) -> timedelta:
+    """History before the first hour to compute.
+
+    Parameters
+    ----------
+    fitted
+        Whether every model that the window needs is stored (``nothing_to_fit``). Then the 90 days of the rank and the
+        longest window of the regressors are enough; otherwise also the rows of a model fitted at the midnight before
+        the first hour, with their longest window (395 days at the defaults); and that day.
     """
-    model = timedelta(days=params.har_max_days, hours=max(LONG_BARS))
+    inputs = timedelta(hours=max(*LONG_BARS, EWMA_DAYS * HORIZON_H + HORIZON_H))
     rank = timedelta(hours=RANK_HOURS + 2 * params.window_bars)
-    return max(model, rank) + timedelta(days=1)
+    model = timedelta() if fitted else timedelta(days=params.har_max_days, hours=max(LONG_BARS))
+    return max(inputs, rank, model) + timedelta(days=1)
+
+
+def models_window(window: Window) -> Window:
+    """Stamps of the stored models that the hours of ``window`` use: from the midnight before its first hour."""
+    return Window(window.start - timedelta(days=1), window.end)
+
+
+def nothing_to_fit(
+    models: pd.DataFrame, first_hours: Mapping[str, pd.Timestamp], params: VolatilityParameters, *, window: Window
+) -> bool:
+    """Whether ``models`` has a row for every symbol and midnight that the hours of ``window`` need.
+
+    Parameters
+    ----------
+    models
+        Rows of ``volatility_models``, at least those of ``models_window(window)``.
+    first_hours
+        First row of every symbol; hours before it need no model.
+    """
+    stored = models_by_symbol(models, params.config_hash())
+    end = window.end.value // (HOUR_US * 1000)
+    for symbol, first in first_hours.items():
+        start = max(window.start, first - timedelta(hours=1)).value // (HOUR_US * 1000)
+        midnights = range(start // HOURS_PER_DAY * HOURS_PER_DAY, end, HOURS_PER_DAY) if start < end else ()
+        if not stored.get(symbol, {}).keys() >= set(midnights):
+            return False
+    return True
 
 
 def compute_volatility_metrics(
@@ -150,7 +184,8 @@ def compute_volatility_features(
     ----------
     market
         Rows of ``market_metrics`` sorted by symbol and ts: every row after ``state.ts - lookback(params)`` (without
-        state: every row there is) up to the end of the window. Later rows are ignored.
+        state: every row there is; with every model stored: ``lookback(params, fitted=True)``) up to the end of the
+        window. Later rows are ignored.
     window
         Rows and events returned; must not begin before ``state.ts``.
     state

@@ -15,9 +15,12 @@ from regimes_dagster.settings import load_settings
 
 DAGSTER_YAML = """
 storage:
-  postgres:
-    postgres_url:
-      env: REGIMES_PG_URL
+  custom:
+    module: regimes_dagster.dagster_storage
+    class: KeptConnections
+    config:
+      postgres_url:
+        env: REGIMES_PG_URL
 python_logs:
   managed_python_loggers: [regimes_dagster]
 """
@@ -115,6 +118,9 @@ def test_a_port_is_free_ours_or_somebody_elses(web: int) -> None:
     [
         (DAGSTER_YAML, "OK", "dagster.yaml"),
         ("storage:\n  sqlite:\n    base_dir: x\n", "WARN", "elsewhere"),
+        ("storage:\n  postgres:\n    postgres_url:\n      env: REGIMES_PG_URL\n", "WARN", "every statement"),
+        ("storage:\n  custom:\n    config:\n      postgres_url: here\n", "WARN", "elsewhere"),
+        ("storage: 5\n", "WARN", "elsewhere"),
         (DAGSTER_YAML.replace("[regimes_dagster]", "[root]"), "WARN", "every library"),
         ("storage: [", "FAIL", "not valid YAML"),
         ("just text", "WARN", "elsewhere"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from regimes_dagster.features.result import FeatureResult, StoredState
-from regimes_dagster.features.volatility_regime import compute_volatility_features, lookback
+from regimes_dagster.features.volatility_regime import compute_volatility_features, lookback, nothing_to_fit
 from regimes_dagster.parameters import VolatilityParameters
 from regimes_dagster.partitions import Window, month_edges, utc
 from regimes_dagster.schemas import EngineState, EpisodeEvents, VolatilityFeatures, VolatilityModels
@@ -194,9 +194,13 @@ def test_hour_by_hour_over_a_month_edge_equals_one_pass(market: pd.DataFrame, wh
     before = utc("2024-04-01")
     april = stored(compute(market, Window(START, before)), before)
     models, state, start = None, april, before
+    first = market.groupby("symbol")["ts"].min().to_dict()
+    refits = 0
     for hour in Window(edge - timedelta(hours=6), edge + timedelta(hours=30)).hours():
         window = Window(start, hour)
-        given = market[(market["ts"] > start - lookback(PARAMS)) & (market["ts"] <= hour)]
+        known = models is not None and nothing_to_fit(models, first, PARAMS, window=window)
+        refits += not known
+        given = market[(market["ts"] > start - lookback(PARAMS, fitted=known)) & (market["ts"] <= hour)]
         result = compute(given, window, state=state, models=models)
         assert result.models is not None
         models = result.models if models is None else pd.concat([models, result.models], ignore_index=True)
@@ -204,6 +208,7 @@ def test_hour_by_hour_over_a_month_edge_equals_one_pass(market: pd.DataFrame, wh
         assert result.events["episode_id"].tolist() == inside(whole.events, window)["episode_id"].tolist()
         if hour == edge:
             state, start = stored(result, edge), edge
+    assert refits == 3, "the first hour, and once after each midnight"
 
 
 def test_a_symbol_without_stored_state_starts_from_its_own_first_row(
@@ -468,6 +473,23 @@ def test_a_symbol_that_stops_leaves_no_rows_and_ends_unknown() -> None:
     assert state["OLD/USDT|HIGH_VOL"]["status"] == "UNKNOWN"
 
 
+def test_a_model_is_missing_where_a_midnight_a_symbol_or_a_configuration_is(whole: FeatureResult) -> None:
+    window = Window(utc("2024-04-30 22:00"), utc("2024-05-02 05:00"))
+    assert whole.models is not None
+    models = whole.models
+    first = {symbol: START for symbol in models["symbol"].unique()}
+    assert nothing_to_fit(models, first, PARAMS, window=window)
+    for midnight in ("2024-04-30", "2024-05-01", "2024-05-02"):
+        fewer = models[(models["symbol"] != models["symbol"].iloc[0]) | (models["fit_ts"] != utc(midnight))]
+        assert not nothing_to_fit(fewer, first, PARAMS, window=window)
+    around = models[models["fit_ts"].between(utc("2024-04-30"), utc("2024-05-02"))]
+    assert nothing_to_fit(around, first, PARAMS, window=window)
+    assert not nothing_to_fit(models, first | {"NEW/USDT": utc("2024-05-02 03:00")}, PARAMS, window=window)
+    assert nothing_to_fit(models, first | {"NEW/USDT": utc("2024-05-02 06:00")}, PARAMS, window=window)
+    other = PARAMS.model_copy(update={"har_min_days": PARAMS.har_min_days + 1})
+    assert not nothing_to_fit(models, first, other, window=window)
+
+
 def test_position_scale_and_multiplier_follow_the_forecast_and_the_regime(whole: FeatureResult) -> None:
     rows = whole.rows[TABLE]
     known = rows["vol_forecast_24h"].notna()
@@ -480,4 +502,5 @@ def test_position_scale_and_multiplier_follow_the_forecast_and_the_regime(whole:
 
 def test_lookback_covers_the_model_and_the_rank() -> None:
     assert lookback(VolatilityParameters()) == timedelta(days=396)
+    assert lookback(VolatilityParameters(), fitted=True) == timedelta(days=93)
     assert lookback(VolatilityParameters(har_max_days=20, har_min_days=10)) > timedelta(days=91)
