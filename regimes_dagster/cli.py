@@ -119,13 +119,21 @@ def load_command(name: str) -> click.Command:
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Configuration file [default: regimes.toml, or $REGIMES_CONFIG]."
 )
+@click.option("--demo", is_flag=True, help="Ask the simulated market of `regimes demo`, e.g. `regimes --demo doctor`.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every step.")
 @click.version_option(__version__, prog_name="regimes")
-def regimes(config: Path | None, verbose: bool) -> None:
+def regimes(config: Path | None, demo: bool, verbose: bool) -> None:
     """Crypto market regimes: volatility, liquidations, funding, trends and correlation, with alerts and a dashboard.
 
     Start with `regimes demo`; `regimes doctor` says what is wrong and what to do.
     """
+    if demo and config is not None:
+        raise click.UsageError("--demo has settings of its own; leave out --config")
+    if demo:
+        from regimes_dagster.clock import system_now
+        from regimes_dagster.commands.demo import demo_environment
+
+        os.environ.update(demo_environment(system_now()))
     if config is not None:
         # In the environment, so that processes started by a command read the same file.
         os.environ["REGIMES_CONFIG"] = str(config.expanduser().resolve())

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regimes_dagster.home_folder import make_closed
 from regimes_dagster.postgres_programs import Account, EmbeddedServerError, binaries, made_account, major, run_program
 
 __all__ = ["EmbeddedServer", "EmbeddedServerError", "ServerStatus", "binaries"]
@@ -161,7 +162,7 @@ class EmbeddedServer:
         self._check_owner()
         if self.ready():
             return False
-        self.data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_closed(self.data.parent)
         with self._lock():
             if self.ready():
                 return False
@@ -349,7 +350,7 @@ class EmbeddedServer:
 
     def _make_socket_folder(self, account: Account | None) -> None:
         folder = self.socket_folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_closed(folder)
         allowed = {os.geteuid()} if account is None else {0, account.uid}
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in allowed:

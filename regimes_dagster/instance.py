@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regimes_dagster.home_folder import make_closed
 from regimes_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
     source = _instance_file(settings)
     home = settings.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
+    make_closed(home)
     engine = open_engine(settings)
     engine.dispose()
     link = home / INSTANCE_FILE

@@ -17,8 +17,13 @@ from typing import IO
 
 import httpx
 
+from regimes_dagster.home_folder import make_closed
+
 #: Pauses before the restarts of a process that keeps dying, seconds; the last one repeats.
 RESTART_PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
+
+#: Pauses before a task that failed is tried again, seconds; the last one repeats.
+AGAIN_PAUSES = (60.0, 300.0, 900.0)
 
 #: A process that lived this long is healthy again: its next death starts from the first pause.
 HEALTHY_AFTER = 300.0
@@ -45,6 +50,8 @@ class Child:
         Address that answers 2xx once it serves, or None.
     once
         A task that ends by itself and is not started again when it ended well.
+    again
+        For such a task: asked after it failed, whether to try it again after a pause; None never does.
     """
 
     name: str
@@ -53,6 +60,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     ready_url: str | None = None
     once: bool = False
+    again: Callable[[], bool] | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     deaths: int = 0
@@ -145,7 +153,7 @@ class Supervisor:
     def _spawn(self, child: Child) -> None:
         output: IO[bytes] | None = None
         if child.log is not None:
-            child.log.parent.mkdir(parents=True, exist_ok=True)
+            make_closed(child.log.parent)
             output = child.log.open("ab")
         child.process = subprocess.Popen(
             list(child.argv),
@@ -163,10 +171,13 @@ class Supervisor:
     def _revive(self, child: Child) -> None:
         if child.alive or self.stopping or child.process is None:
             return
-        if child.once:
-            self._say_ended(child)
-            return
         now = time.monotonic()
+        if child.once:
+            if child.restart_at is None:
+                self._say_ended(child, now)
+            elif now >= child.restart_at:
+                self._spawn(child)
+            return
         if child.restart_at is None:
             if now - child.started_at > HEALTHY_AFTER:
                 child.deaths = 0
@@ -180,10 +191,20 @@ class Supervisor:
         elif now >= child.restart_at:
             self._spawn(child)
 
-    def _say_ended(self, child: Child) -> None:
+    def _say_ended(self, child: Child, now: float) -> None:
         code = child.process.returncode if child.process else None
+        if code and child.again is not None and child.again():
+            pause = AGAIN_PAUSES[min(child.deaths, len(AGAIN_PAUSES) - 1)]
+            child.deaths += 1
+            child.restart_at = now + pause
+            # The first time with its last words; later the log holds nothing new.
+            again, words = ("", _tail(child.log, 8)) if child.deaths == 1 else (" again", "")
+            self._say(f"{child.name} ended with code {code}{again}; next try in {pause / 60:.0f} min.{words}")
+            return
         child.process = None
-        self._say(f"{child.name} is done." if code == 0 else f"{child.name} ended with code {code}.{_tail(child.log)}")
+        self._say(
+            f"{child.name} is done." if code == 0 else f"{child.name} ended with code {code}.{_tail(child.log, 8)}"
+        )
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.stopping = True

@@ -5,6 +5,7 @@ What belongs here: the header's trees and the banner under it. What does not: fr
 
 from dash_app import freshness, wording
 from dash_app.panels import Context
+from dash_app.reader import Rows
 from dash_app.tree import Tree, h, link, moment
 from dash_app.view import PAGES
 
@@ -101,6 +102,14 @@ def _count(name: str, value: int, href: str) -> Tree:
     return link(href, f"{name} ", h("b", None, wording.count(value)), class_="said count")
 
 
+def unreachable(sources: Rows) -> list[str]:
+    """Venues of bars, if not one of them can be reached from here; otherwise none."""
+    asked = [row for row in sources if row["kind"] == "ohlcv"]
+    if not all(row["state"] in ("OUTAGE", "GEO_BLOCKED") for row in asked):
+        return []
+    return list(dict.fromkeys(str(row["venue"]) for row in asked))
+
+
 def banner(context: Context) -> Tree:
     """Permanent and passing notes: simulated data, a database that is away, wrong values in the address."""
     snap = context.snap
@@ -136,7 +145,18 @@ def banner(context: Context) -> Tree:
             h(
                 "p",
                 {"class": "warn", "key": "empty"},
-                "The tables are empty. Run `regimes backfill` or start the platform with `regimes up`.",
+                "The tables are empty. `regimes up` fetches the history when it starts and goes on trying, "
+                "`regimes backfill` does it once.",
+            )
+        )
+    silent = unreachable(snap.sources)
+    if silent and not snap.error:
+        lines.append(
+            h(
+                "p",
+                {"class": "warn", "key": "silent", "role": "alert"},
+                f"No venue of bars can be reached: {', '.join(silent)}. Is this machine online? `regimes probe` asks "
+                "each of them; Data health has what they said.",
             )
         )
     if snap.mode == "read_only":

@@ -134,7 +134,9 @@ def _day(context: click.Context, parameter: click.Parameter, value: str | None) 
 
 
 @click.command(name="backfill")
-@click.option("--from", "first", callback=_day, metavar="DATE", help="First day, e.g. 2023-01-01.")
+@click.option(
+    "--from", "first", callback=_day, metavar="DATE", help="First day, e.g. 2023-01-01; default history_start."
+)
 @click.option("--to", "last", callback=_day, metavar="DATE", help="Last day, default today.")
 @click.option("--symbols", default="", help="Fetch only these, comma-separated; features are computed for all.")
 @click.option("--refetch", is_flag=True, help="Fetch again what is recorded as complete.")
@@ -151,6 +153,7 @@ def backfill(first: date | None, last: date | None, symbols: str, refetch: bool,
     """
     from regimes_dagster.assets.run import REFETCH_TAG, SYMBOLS_TAG
     from regimes_dagster.definitions import build_defs
+    from regimes_dagster.first_history import history_to_do, nobody_answers
     from regimes_dagster.instance import dagster_instance
     from regimes_dagster.platform import Platform
     from regimes_dagster.settings import load_settings
@@ -164,8 +167,7 @@ def backfill(first: date | None, last: date | None, symbols: str, refetch: bool,
         return
     if dry_run:
         raise click.UsageError("--dry-run goes with --stale")
-    if first is None:
-        raise click.UsageError("--from DATE is missing (or --stale)")
+    first = first or settings.history_start
     today = platform.clock.now().date()
     last = min(last or today, today)
     if first < settings.history_start:
@@ -178,6 +180,9 @@ def backfill(first: date | None, last: date | None, symbols: str, refetch: bool,
     tags = {SYMBOLS_TAG: symbols} if symbols else {}
     if refetch:
         tags[REFETCH_TAG] = "true"
+    unreachable = nobody_answers(platform, history_to_do(platform))
+    if unreachable is not None:
+        raise click.ClickException(unreachable)
     months = keys_between(first, last)
     click.echo(f"{len(months)} months, {months[0][:7]} to {months[-1][:7]}, {', '.join(settings.symbols)}")
     with dagster_instance(settings) as instance:

@@ -90,7 +90,13 @@ def demo(sink_port: int) -> None:
         if not supervisor.stopping:
             _greet(settings, platform)
             click.echo(f"Up after {time.monotonic() - started:.1f} s, on a SIMULATED market.")
-            say_addresses(settings, [("Webhook receiver", f"http://127.0.0.1:{sink_port} (prints what arrives below)")])
+            say_addresses(
+                settings,
+                [
+                    ("Webhook receiver", f"http://127.0.0.1:{sink_port} (prints what arrives below)"),
+                    ("Its own doctor", "regimes --demo doctor; likewise --demo alerts list, --demo db url, ..."),
+                ],
+            )
         supervisor.watch()
         supervisor.stop()
         click.echo("Stopped.")

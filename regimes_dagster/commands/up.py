@@ -6,7 +6,7 @@ What belongs here: which processes an installation runs and where they listen. W
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -93,9 +93,11 @@ def up() -> None:
         try:
             for child in platform_children(settings, environment):
                 supervisor.start(child)
-            if _is_empty(settings):
-                click.echo(f"The database is empty: fetching history from {settings.history_start} in the background,")
-                click.echo(f"  {_estimate(settings)}. Progress: {settings.home / 'logs' / 'backfill.log'}")
+            waiting = _history_to_do(settings)
+            if waiting:
+                which = "" if len(waiting) == len(settings.symbols) else f" of {', '.join(waiting)}"
+                click.echo(f"Fetching the history{which} since {settings.history_start} in the background,")
+                click.echo(f"  {_estimate(settings, waiting)}. Progress: {settings.home / 'logs' / 'backfill.log'}")
                 supervisor.start(_first_backfill(settings, environment))
             for name in ("dashboard", "dagster-webserver"):
                 supervisor.wait_ready(name)
@@ -130,15 +132,16 @@ def _first_backfill(settings: Settings, environment: dict[str, str]) -> Child:
         log=settings.home / "logs" / "backfill.log",
         env=environment,
         once=True,
+        again=lambda: bool(_history_to_do(settings)),
     )
 
 
-def _estimate(settings: Settings) -> str:
-    """About how many requests the first history takes (decision 28)."""
+def _estimate(settings: Settings, waiting: Sequence[str]) -> str:
+    """About how many requests the history of these symbols takes (decision 28)."""
     from regimes_dagster.clock import system_now
     from regimes_dagster.partitions import keys_between
 
-    symbols = len(settings.symbols)
+    symbols = len(waiting)
     months = len(keys_between(settings.history_start, system_now().date()))
     bars = months * symbols
     days = min(settings.sources.liquidation_backfill_days, months * 31)
@@ -149,10 +152,21 @@ def _estimate(settings: Settings) -> str:
     )
 
 
-def _is_empty(settings: Settings) -> bool:
+def _history_to_do(settings: Settings) -> list[str]:
+    """Symbols whose history is still to come; all of them while the database cannot be asked."""
+    import sqlalchemy as sa
+
+    from regimes_dagster.database import DatabaseError
+    from regimes_dagster.first_history import history_to_do
     from regimes_dagster.platform import Platform
 
-    return Platform(settings).newest_joined_hour() is None
+    platform = Platform(settings)
+    try:
+        return history_to_do(platform)
+    except (DatabaseError, sa.exc.SQLAlchemyError):
+        return list(settings.symbols)
+    finally:
+        platform.engine.dispose()
 
 
 def _workspace(settings: Settings) -> os.PathLike[str]:

@@ -113,7 +113,7 @@ def port(name: str, host: str, number: int, path: str, key: str) -> Finding:
     except (URLError, OSError, ValueError):
         ours = False
     if ours:
-        return ok(check, f"{name} answers")
+        return ok(check, f"taken by {name}, here or of another installation")
     return fail(check, f"another program listens where {name} should", f"Stop it, or set {key}.")
 
 

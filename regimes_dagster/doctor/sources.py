@@ -88,13 +88,25 @@ def source_states(connection: sa.Connection, settings: Settings) -> Iterator[Fin
     if not rows:
         yield skip("source answers", "no source was asked yet")
         return
-    bad: dict[tuple[str, str, str, str], list[str]] = {}
+    if all(row.state == "OUTAGE" for row in rows):
+        venues = ", ".join(dict.fromkeys(row.venue for row in rows))
+        yield warn(
+            "source answers",
+            f"nobody answers: {venues}",
+            "Is this machine online? Run: regimes probe. The next hourly run asks again.",
+        )
+        return
+    # One finding per venue and state: what it said differs with the symbol, what to do does not.
+    bad: dict[tuple[str, str, str], list[str]] = {}
+    messages: dict[tuple[str, str, str], str] = {}
     for row in rows:
         if row.state != "OK":
-            bad.setdefault((row.kind, row.venue, row.state, row.message or ""), []).append(row.symbol)
-    for (kind, venue, state, message), symbols in bad.items():
+            bad.setdefault((row.kind, row.venue, row.state), []).append(row.symbol)
+            messages.setdefault((row.kind, row.venue, row.state), row.message or "")
+    for (kind, venue, state), symbols in bad.items():
         others = any(row.kind == kind and row.venue != venue and row.in_use for row in rows)
         action = "Another source serves." if others else f"Run: regimes probe; or change sources.{kind}."
+        message = messages[kind, venue, state]
         yield warn("source answers", f"{venue} {kind} {', '.join(symbols)}: {state} {message}".rstrip(), action)
     if not bad:
         yield ok("source answers", f"{len(rows)} of {len(rows)} in order")

@@ -32,6 +32,7 @@ _TOO_OFTEN = re.compile(r"too (many|frequent)|rate.?limit|throttl|frequency", re
 _PLACE = re.compile(
     r"restricted location|your country|not available in|eligibility|jurisdiction|region|geo", re.IGNORECASE
 )
+_QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
 _NO_SUCH = re.compile(
     r"invalid symbol|symbol is invalid|symbol (not|does not)|contract_?not_?found|"
     r"unknown (symbol|asset|pair|contract|instrument|market)|"
@@ -137,5 +138,6 @@ def _broken_off(problem: BaseException) -> bool:
 
 def _said(answer: Answer | None, problem: BaseException) -> str:
     text = answer.body if answer is not None and answer.body else str(problem)
-    plain = re.sub(r"<[^>]*>", " ", text)
+    # The query of an address differs with every symbol and month, and says nothing that the reader could act on.
+    plain = _QUERY.sub(r"\1", re.sub(r"<[^>]*>", " ", text))
     return re.sub(r"\s+", " ", plain).strip()[:200]

@@ -179,7 +179,8 @@ class _Run:
         self.board = StatusBoard(kind, now, [source.name for source in sources], statuses)
         self._gone: dict[str, SourceError] = {}
         self._strikes: dict[str, int] = {}
-        self._failures: dict[str, list[str]] = {}
+        #: Symbol -> venue -> its first error: an outage of a venue fails every month for the same reason.
+        self._failures: dict[str, dict[str, str]] = {}
 
     def step(self, symbol: str, month: Window) -> Ingested | None:
         """Ask the venues for what is missing of one symbol and month; None where nothing was to be done."""
@@ -219,14 +220,16 @@ class _Run:
                     break
         lacking = bool(subtract(needs, holes)) if self.kind != "liquidations" else not served_by_any
         if errors and lacking:
-            self._failures.setdefault(symbol, []).extend(str(error) for error in errors)
+            said = self._failures.setdefault(symbol, {})
+            for error in errors:
+                said.setdefault(error.venue, f"{error.venue}: {error.message}")
         if not batches and not requests:
             return None
         return self._written(symbol, whole, batches, records, requests)
 
     def last(self) -> Ingested:
         """The status rows and the failures, once everything was asked."""
-        failures = {symbol: "; ".join(dict.fromkeys(reasons)) for symbol, reasons in self._failures.items()}
+        failures = {symbol: "; ".join(said.values()) for symbol, said in self._failures.items()}
         return Ingested({}, {}, coverage_frame(self.kind, {}), self.board.frame(), failures)
 
     def _fetch(self, source: Source, symbol: str, part: Window) -> tuple[Batch, SourceError | None, int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -195,3 +196,24 @@ def test_the_dashboard_listens_openly_with_a_made_hash(folder: Path) -> None:
         folder,
     )
     assert not settings.dashboard.is_loopback
+
+
+def test_demo_asks_the_simulated_market_and_leaves_the_live_one_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside a running demo `regimes alerts list` looked at the empty live installation and found no alert."""
+    monkeypatch.setenv("DB_URL", "postgresql://me@live.example/crypto")
+    monkeypatch.setenv("WEBHOOKS_CASCADE", "https://desk.example/hook")
+    for name in ("REGIMES_CONFIG", "REGIMES_HOME"):
+        monkeypatch.setenv(name, "")
+    before = dict(os.environ)
+    try:
+        assert cli.run(["--demo", "config", "show"]) == 0
+        shown = capsys.readouterr().out
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    assert "simulated" in shown
+    assert "live.example" not in shown
+    assert str(folder / ".regimes" / "demo") in shown
+    assert cli.run(["--demo", "--config", "x.toml", "doctor"]) == 2

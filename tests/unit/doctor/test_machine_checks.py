@@ -101,7 +101,7 @@ def web() -> Iterator[int]:
 
 def test_a_port_is_free_ours_or_somebody_elses(web: int) -> None:
     assert machine.port("the dashboard", "127.0.0.1", web, "/healthz", "[dashboard] port").message == (
-        "the dashboard answers"
+        "taken by the dashboard, here or of another installation"
     )
     taken = machine.port("Dagster", "127.0.0.1", web, "/server_info", "[dagster] port")
     assert taken.status == "FAIL"

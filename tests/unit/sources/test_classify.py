@@ -65,6 +65,12 @@ def test_the_status_and_the_body_decide(problem: Exception, answer: Answer | Non
     assert "<html>" not in str(error)
 
 
+def test_the_query_of_an_address_is_not_told() -> None:
+    problem = ccxt.NetworkError("venue GET https://api.venue.example/klines?symbol=BTCUSDT&startTime=1704067200000 end")
+    said = str(classify("venue", "BTC/USDT", problem, None))
+    assert said.endswith("https://api.venue.example/klines end")
+
+
 def test_an_error_that_is_classified_already_stays_what_it_is() -> None:
     error = Outage("venue", "BTC/USDT", "down")
     assert classify("venue", "BTC/USDT", error, Answer(451)) is error

@@ -259,6 +259,18 @@ def test_a_venue_that_does_not_answer_is_left_alone_after_three_symbols() -> Non
     assert len(second.asked) == 10
 
 
+def test_an_outage_of_many_months_is_told_once_per_venue() -> None:
+    """36 months without a network gave one line of 12,000 characters."""
+    numbers = iter(range(100))
+    down = [
+        Told(name, says=lambda s, w, name=name: Outage(name, s, f"no answer, question {next(numbers)}"))
+        for name in ("first", "second")
+    ]
+    months = Window(utc("2024-01-01"), utc("2025-01-01"))
+    said = run(*down, symbols=(BTC,), window=months).failures[BTC]
+    assert said.count("first: ") == said.count("second: ") == 1
+
+
 def test_a_bad_answer_is_asked_once_more_and_then_given_up() -> None:
     bad = Told("first", says=lambda s, w: BadResponse("first", s, "nulls"))
     run(bad, Told("second"), symbols=(BTC,))

@@ -1,0 +1,65 @@
+"""Tasks that `regimes up` runs once: told when they end, tried again while there is something left to do."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from regimes_dagster import supervisor as supervising
+from regimes_dagster.home_folder import make_closed
+from regimes_dagster.supervisor import Child, Supervisor
+
+
+def task(folder: Path, fails: int) -> Child:
+    """A process that fails as often as asked, then ends well; it counts its starts in a file."""
+    code = (
+        "import pathlib, sys; file = pathlib.Path(sys.argv[1]); n = len(file.read_text()) if file.exists() else 0; "
+        f"file.write_text('x' * (n + 1)); print('nobody answers'); sys.exit(1 if n < {fails} else 0)"
+    )
+    return Child(
+        "backfill", [sys.executable, "-c", code, str(folder / "starts")], log=folder / "logs" / "b.log", once=True
+    )
+
+
+def watched(child: Child, said: list[str], enough: int) -> None:
+    with Supervisor(said.append) as running:
+        running.start(child)
+
+        def tick() -> None:
+            running.stopping = running.stopping or len(said) >= enough
+
+        running.watch(every=0.02, tick=tick)
+
+
+def test_a_first_backfill_that_failed_is_tried_again_until_it_has_nothing_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "AGAIN_PAUSES", (0.05, 0.1))
+    child, said = task(tmp_path, fails=3), list[str]()
+    child.again = lambda: True
+    watched(child, said, enough=4)
+    assert (tmp_path / "starts").read_text() == "xxxx"
+    assert [line.splitlines()[0].split(";")[0] for line in said] == [
+        "backfill ended with code 1",
+        "backfill ended with code 1 again",
+        "backfill ended with code 1 again",
+        "backfill is done.",
+    ]
+    assert "nobody answers" in said[0]
+    assert "nobody answers" not in said[1]
+
+
+def test_one_that_failed_with_nothing_left_to_do_is_told_once(tmp_path: Path) -> None:
+    child, said = task(tmp_path, fails=1), list[str]()
+    child.again = lambda: False
+    watched(child, said, enough=1)
+    assert (tmp_path / "starts").read_text() == "x"
+    assert said[0].startswith("backfill ended with code 1. Log: ")
+
+
+def test_folders_are_closed_all_the_way_down(tmp_path: Path) -> None:
+    """`mkdir(mode=..., parents=True)` closed the last one only, and the doctor complained about every fresh start."""
+    tmp_path.chmod(0o755)
+    made = make_closed(tmp_path / ".regimes" / "demo" / "pg")
+    assert [oct(folder.stat().st_mode & 0o777) for folder in (made, made.parent, made.parent.parent)] == ["0o700"] * 3
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
