@@ -7,7 +7,7 @@
   "use strict";
   const SVG = new Set(["svg", "path", "line", "rect", "circle", "polyline", "g"]);
   const page = (window.regimes = window.regimes || {});
-  page.painted = [];
+  page.painted = page.painted || [];  // clock.js was here first
 
   function setAttributes(el, next) {
     const old = el.__attributes || {};

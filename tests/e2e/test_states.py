@@ -48,6 +48,42 @@ def test_a_calm_day_says_which_limits_were_not_reached(serve, watch):
     expect(panel).to_contain_text("checked")
 
 
+def test_venues_that_cannot_be_reached_are_named_above_every_page(serve, watch):
+    own = serve(empty=True)
+    with own.engine.begin() as connection:
+        for venue in ("binanceus", "kraken"):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO source_status (kind, venue, symbol, state, message, in_use) "
+                    "VALUES ('ohlcv', :venue, 'BTC/USDT', 'OUTAGE', 'no answer', false)"
+                ),
+                {"venue": venue},
+            )
+    page = watch().page
+    page.goto(own.url)
+    settled(page)
+    expect(page.locator("#header-banner")).to_contain_text("No venue of bars can be reached: binanceus, kraken")
+    with own.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE source_status SET state = 'OK' WHERE venue = 'kraken'"))
+    expect(page.locator("#header-banner")).not_to_contain_text("can be reached", timeout=90_000)
+
+
+def test_the_first_look_already_has_the_servers_time_and_not_the_browsers(serve, watch):
+    """For ten seconds after loading, a demo was LIVE with "data 30 d old": the browser's clock was asked after all."""
+    own = serve()
+    with own.engine.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO platform_clock (name, now_ts, set_by) VALUES ('platform', :now, 'test')"),
+            {"now": own.newest + timedelta(minutes=50)},
+        )
+    page = watch().page
+    page.add_init_script("Date.now = () => 4102444800000")
+    page.route("**/api/version", lambda route: route.abort())
+    page.goto(own.url)
+    settled(page)
+    expect(page.locator(".status")).to_contain_text("data 50 min old")
+
+
 @pytest.mark.parametrize(("hours", "word"), [(1.5, "DELAYED"), (4, "STALE")])
 def test_old_data_is_called_by_its_name(serve, watch, hours, word):
     own = serve()
