@@ -21,11 +21,12 @@ from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.coverage import final_edge, settled_edge, subtract
 from regimes_dagster.sources.frames import empty, from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import perpetual
-from regimes_dagster.sources.paging import Pager
+from regimes_dagster.sources.paging import Paged, Pager
 from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, SourceError
 
 #: Asked before the window, so that the first settlement in it has one before it to measure its interval from.
 _MARGIN = timedelta(hours=24)
+_LONGEST = timedelta(hours=8)
 _INTERVALS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -106,8 +107,9 @@ class FundingSource:
         native = perpetual(self.client.venue, symbol).native
         beyond = self._beyond(wanted, now)
         asked = subtract([wanted], beyond)
-        rows = self._settlements(symbol, native, asked[-1], now) if asked else []
-        covered, unavailable = self._known(asked, rows, now)
+        paged = self._settlements(symbol, native, asked[-1], now) if asked else Paged()
+        rows = paged.rows
+        covered, unavailable = self._known(asked, paged, now)
         tables = {"funding_rates": self._frame(symbol, rows, wanted)}
         notes: tuple[str, ...] = ()
         if self.venue.predict is not None and wanted.end >= final_edge(now):
@@ -120,7 +122,7 @@ class FundingSource:
         edge = min(now.floor("h") - self.venue.depth_hours * HOUR, wanted.end)
         return [Window(wanted.start, edge)] if edge > wanted.start else []
 
-    def _settlements(self, symbol: str, native: str, asked: Window, now: pd.Timestamp) -> list[Settlement]:
+    def _settlements(self, symbol: str, native: str, asked: Window, now: pd.Timestamp) -> Paged[Settlement]:
         margin = timedelta(0) if self.venue.interval_hours is not None else _MARGIN
         pager: Pager[Settlement] = Pager(
             ask=lambda page: self._ask(symbol, native, page, now),
@@ -128,12 +130,11 @@ class FundingSource:
             key=lambda row: row.minute_ms,
             page=self.venue.page_hours * HOUR,
             step=HOUR,
-            full=self.venue.full,
+            # Settlements are an hour apart or, where that is not fixed, eight at most.
+            full=None if self.venue.interval_hours is not None else self.venue.full,
+            gap=_LONGEST,
         )
-        wide = Window(asked.start - margin, asked.end)
-        rows = pager.walk(wide, settled_edge(now)).rows
-        # A venue that has nothing at all is asked once more: an empty answer may be a fault.
-        return rows or pager.walk(wide, settled_edge(now)).rows
+        return pager.walk(Window(asked.start - margin, asked.end), settled_edge(now))
 
     def _ask(self, symbol: str, native: str, page: Window, now: pd.Timestamp) -> list[Settlement]:
         if not self.venue.whole_history:
@@ -146,19 +147,21 @@ class FundingSource:
         return kept[1]
 
     def _known(
-        self, asked: Sequence[Window], rows: Sequence[Settlement], now: pd.Timestamp
+        self, asked: Sequence[Window], paged: Paged[Settlement], now: pd.Timestamp
     ) -> tuple[list[Window], list[Window]]:
-        """What counts as covered, and what the venue does not have (a lead of more than a day without a row)."""
+        """What counts as covered, and what the venue does not have (a lead of more than a day without a row, or a
+        page that stays empty: a perpetual settles every eight hours at least).
+        """
         if not asked:
             return [], []
-        window = asked[-1]
+        window, rows = asked[-1], paged.rows
         if not rows:
             return ([], [window]) if window.end < settled_edge(now) else ([], [])
         first = _epoch(rows[0].minute_ms)
-        if first - window.start > _MARGIN:
-            start = min(first.floor("h") - 8 * HOUR, window.end)
-            return [Window(start, window.end)], [Window(window.start, start)]
-        return [window], []
+        start = min(first.floor("h") - _LONGEST, window.end) if first - window.start > _MARGIN else window.start
+        known = subtract([Window(start, window.end)], paged.empty)
+        lacking = subtract([window.until(settled_edge(now))], known)
+        return known, lacking
 
     def _frame(self, symbol: str, rows: Sequence[Settlement], window: Window) -> pd.DataFrame:
         if not rows:

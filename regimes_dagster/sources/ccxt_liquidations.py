@@ -17,7 +17,7 @@ import pandas as pd
 
 from regimes_dagster.partitions import HOUR, Window
 from regimes_dagster.sources.ccxt_client import Client
-from regimes_dagster.sources.coverage import final_edge, merge, subtract
+from regimes_dagster.sources.coverage import final_edge, merge, settled_edge, subtract
 from regimes_dagster.sources.frames import empty, from_milliseconds, table_frame
 from regimes_dagster.sources.instruments import Instrument, perpetual
 from regimes_dagster.sources.liquidation_sums import hourly_sums
@@ -51,10 +51,11 @@ class HourlyStat:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a venue gave for a window: single events (then every hour is known), or its own hourly sums."""
+    """What a venue gave for a window: single events (then every hour is known but ``unknown``), or its hourly sums."""
 
     events: Sequence[Liquidation] = ()
     stats: Sequence[HourlyStat] | None = None
+    unknown: Sequence[pd.Timestamp] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -108,11 +109,15 @@ class LiquidationSource:
         for part in subtract([wanted], beyond):
             seen = self.venue.see(self.client, instrument, part, now)
             notes += seen.notes
-            known = part.hours() if seen.stats is None else from_milliseconds([stat.end_ms for stat in seen.stats])
-            if seen.stats is not None and not len(known):
-                unavailable.append(part)
+            known = part.hours().difference(pd.DatetimeIndex(list(seen.unknown))) if seen.unknown else part.hours()
+            if seen.stats is not None:
+                known = from_milliseconds([stat.end_ms for stat in seen.stats])
+            # Hours that are not known are asked again: the newest in the next run, older ones after a day.
+            here = merge(Window(hour - HOUR, hour) for hour in known)
+            covered += here
+            unavailable += subtract([part.until(settled_edge(now))], here)
+            if not here:
                 continue
-            covered.append(part)
             own = self._events(symbol, seen.events)
             events.append(own)
             sums.append(self._sums(symbol, own, seen, known))

@@ -101,10 +101,7 @@ class SpotSource:
             rows += paged.rows
             covered += _claimed(paged, settled_edge(now))
             for page in paged.empty:
-                more, known, denied = self._empty(pager, symbol, native, page, now)
-                rows += more
-                covered += known
-                unavailable += denied
+                unavailable += self._empty(symbol, native, page, now)
         return Batch(
             {"ohlcv": self._frame(symbol, rows)},
             tuple(merge(covered)),
@@ -122,13 +119,8 @@ class SpotSource:
         edge = min(max(edges), wanted.end)
         return [Window(wanted.start, edge)] if edge > wanted.start else []
 
-    def _empty(
-        self, pager: Pager[Bar], symbol: str, native: str, page: Window, now: pd.Timestamp
-    ) -> tuple[list[Bar], list[Window], list[Window]]:
-        """An empty page: a fault, a later listing, or a market that stopped. Gives bars, covered, unavailable."""
-        again = pager.walk(page, settled_edge(now))
-        if again.rows:
-            return again.rows, again.answered, again.empty
+    def _empty(self, symbol: str, native: str, page: Window, now: pd.Timestamp) -> list[Window]:
+        """A page that stays empty: a fault, a later listing, or a market that stopped. Gives what is unavailable."""
         if self.venue.first_after is not None:
             first = self.venue.first_after(self.client, symbol, native, page.start, now)
             if first is not None and first < page.end:
@@ -139,13 +131,10 @@ class SpotSource:
                 )
             if first is not None:
                 self._listed[symbol] = first
-                return [], [], [page]
-        if page.end < settled_edge(now):
-            self.client.listing(symbol, native, now)
-            return [], [], [page]
-        # The newest hours without a trade: nothing is claimed, and the next run asks again.
+                return [page]
         self.client.listing(symbol, native, now)
-        return [], [], []
+        # The newest hours without a trade: nothing is claimed, and the next run asks again.
+        return [page] if page.end < settled_edge(now) else []
 
     def _frame(self, symbol: str, bars: Sequence[Bar]) -> pd.DataFrame:
         bars = sorted(bars, key=lambda bar: bar.open_ms)

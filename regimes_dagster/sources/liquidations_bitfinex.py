@@ -72,7 +72,8 @@ class _Shared:
         key = (page, now.floor("h"))
         if key not in self.pages:
             self.pages = {old: rows for old, rows in self.pages.items() if old[1] == key[1]}
-            self.pages[key] = _all_symbols(client, instrument, page, now)
+            # Days without a liquidation of any symbol are rarer than an empty answer that is a fault.
+            self.pages[key] = _all_symbols(client, instrument, page, now) or _all_symbols(client, instrument, page, now)
         return self.pages[key]
 
 

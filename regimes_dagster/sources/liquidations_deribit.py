@@ -9,7 +9,7 @@ instruments (BTC, ETH) and base units on linear ones.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -27,15 +27,23 @@ _MOST_PAGES = 2000
 _DAY_MS = 86_400_000
 
 
+class _Trade(NamedTuple):
+    """A trade, and the liquidations in it: mostly none, at most two."""
+
+    ms: int
+    trade_id: str
+    events: list[Liquidation]
+
+
 def see(client: Client, instrument: Instrument, window: Window, now: pd.Timestamp) -> Seen:
     """Liquidations among all trades of the window."""
-    pager: Pager[Liquidation] = Pager(
+    pager: Pager[_Trade] = Pager(
         ask=lambda page: _trades(client, instrument, page, now),
         stamp=lambda row: row.ms,
-        key=lambda row: row.event_id,
+        key=lambda row: row.trade_id,
         page=TRADES_PAGE,
     )
-    return Seen(pager.walk(window, settled_edge(now)).rows)
+    return Seen([event for row in pager.walk(window, settled_edge(now)).rows for event in row.events])
 
 
 def volume(client: Client, instrument: Instrument, window: Window, now: pd.Timestamp) -> list[tuple[int, float]]:
@@ -53,9 +61,9 @@ def volume(client: Client, instrument: Instrument, window: Window, now: pd.Times
     return read(client, instrument.symbol, "days", pairs, lambda pair: (int(pair[0]) + _DAY_MS, float(pair[1])))
 
 
-def _trades(client: Client, instrument: Instrument, page: Window, now: pd.Timestamp) -> list[Liquidation]:
+def _trades(client: Client, instrument: Instrument, page: Window, now: pd.Timestamp) -> list[_Trade]:
     start, end = milliseconds(page.start) + 1, milliseconds(page.end)
-    found: list[Liquidation] = []
+    found: list[_Trade] = []
     for _ in range(_MOST_PAGES):
         params = {
             "instrument_name": instrument.native, "start_timestamp": start, "end_timestamp": end,
@@ -65,13 +73,14 @@ def _trades(client: Client, instrument: Instrument, page: Window, now: pd.Timest
         result = answer.get("result") if isinstance(answer, dict) else None
         trades = result.get("trades") if isinstance(result, dict) else None
         rows = read(
-            client, instrument.symbol, "trades", trades, lambda row: (int(row["timestamp"]), _events(instrument, row))
-        )
-        found += [event for _, events in rows for event in events]
+            client, instrument.symbol, "trades", trades,
+            lambda row: _Trade(int(row["timestamp"]), str(row["trade_id"]), _events(instrument, row)),
+        )  # fmt: skip
+        found += rows
         if not rows or not (isinstance(result, dict) and result.get("has_more")):
             return found
         # The next page starts at the last stamp again, because several trades may share it; ids remove the doubles.
-        last = rows[-1][0]
+        last = rows[-1].ms
         start = last if last > start else last + 1
     raise BadResponse(client.venue, instrument.symbol, f"the trades of {page} do not come to an end")
 

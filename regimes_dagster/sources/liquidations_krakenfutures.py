@@ -7,7 +7,7 @@ The hourly total has explicit zero hours and no side. It is asked first: an hour
 saves most of the requests of a quiet month, and the other hours are compared with it afterwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -43,10 +43,28 @@ def see(client: Client, instrument: Instrument, window: Window, now: pd.Timestam
         key=lambda row: row[0].event_id,
         page=TRADES_PAGE,
     )
-    found = [row for part in asked for row, liquidated in pager.walk(part, settled_edge(now)).rows if liquidated]
-    if totals is not None:
-        notes += _differences(client, instrument, found, totals)
-    return Seen(found, notes=tuple(notes))
+    found = _liquidations(pager, asked, now)
+    if totals is None:
+        return Seen(found, notes=tuple(notes))
+    lacking = _lacking(found, totals, window)
+    if lacking:
+        # The venue says that there were liquidations and shows none: once more, then nobody knows.
+        found += _liquidations(pager, merge(Window(hour - HOUR, hour) for hour in lacking), now)
+        lacking = _lacking(found, totals, window)
+    notes += _differences(client, instrument, found, totals, lacking)
+    return Seen(found, unknown=lacking, notes=tuple(notes))
+
+
+def _liquidations(
+    pager: Pager[tuple[Liquidation, bool]], parts: Sequence[Window], now: pd.Timestamp
+) -> list[Liquidation]:
+    return [row for part in parts for row, liquidated in pager.walk(part, settled_edge(now)).rows if liquidated]
+
+
+def _lacking(found: Sequence[Liquidation], totals: Mapping[pd.Timestamp, float], window: Window) -> list[pd.Timestamp]:
+    """Hours of which the venue's total is not zero and no execution is there."""
+    seen = set(from_milliseconds([row.ms for row in found]).ceil("h"))
+    return [hour for hour in window.hours() if totals.get(hour, 0.0) > 0.0 and hour not in seen]
 
 
 def volume(client: Client, instrument: Instrument, window: Window, now: pd.Timestamp) -> list[tuple[int, float]]:
@@ -126,7 +144,11 @@ def _totals(
 
 
 def _differences(
-    client: Client, instrument: Instrument, found: list[Liquidation], totals: dict[pd.Timestamp, float]
+    client: Client,
+    instrument: Instrument,
+    found: list[Liquidation],
+    totals: dict[pd.Timestamp, float],
+    lacking: Sequence[pd.Timestamp],
 ) -> list[str]:
     """A note where the executions of an hour and the venue's total are further apart than the tolerance."""
     seen: dict[pd.Timestamp, tuple[float, float]] = {}
@@ -139,6 +161,7 @@ def _differences(
         if end in totals
         and min(abs(amount - totals[end]), abs(usd - totals[end])) > _TOLERANCE * max(totals[end], 1e-9)
     ]
+    far += lacking
     if not far:
         return []
     return [

@@ -6,7 +6,7 @@ What does not: how a page is asked, and what an empty page means (the venue's fi
 The client library's own pagination is not used: it gave the newest 10,000 bars when five years were asked, nothing
 for old windows, and lost half of a 4-hour funding series. The loop advances by the window, not by the last row,
 because gaps are legal; and because a venue may give fewer rows than it promises, what a page lacks at its edges
-is asked once more.
+is asked once more, and so is a page that comes back empty.
 """
 
 from collections.abc import Callable, Hashable
@@ -24,7 +24,7 @@ Row = TypeVar("Row")
 
 @dataclass
 class Paged(Generic[Row]):
-    """Rows in order of their stamp, each key once; and the pages that came back empty."""
+    """Rows in order of their stamp, each key once; and the pages that came back empty, twice."""
 
     rows: list[Row] = field(default_factory=list)
     answered: list[Window] = field(default_factory=list)
@@ -48,7 +48,10 @@ class Pager(Generic[Row]):
     step
         Usual distance of two rows; an edge that lacks more than this is asked again. None: edges are not looked at.
     full
-        Rows of a full answer: edges are looked at only after one. None: after every answer.
+        Rows of a full answer: only after one ``step`` is the measure. None: after every answer.
+    gap
+        The measure after an answer that is not full, where rows may be further apart. None: its edges are taken as
+        they are.
     """
 
     ask: Callable[[Window], list[Row]]
@@ -57,6 +60,7 @@ class Pager(Generic[Row]):
     page: timedelta
     step: timedelta | None = None
     full: int | None = None
+    gap: timedelta | None = None
 
     def walk(self, window: Window, settled: pd.Timestamp) -> Paged[Row]:
         """All rows of the window.
@@ -80,33 +84,36 @@ class Pager(Generic[Row]):
         return result
 
     def _page(self, page: Window, settled: pd.Timestamp) -> list[Row]:
-        rows, cut = self._inside(page)
-        if not rows or self.step is None:
+        rows, measure = self._inside(page)
+        if not rows:
+            # An empty answer may be a fault; a page is believed to be empty when it is so twice.
+            rows, measure = self._inside(page)
+        if not rows:
             return rows
-        step = self.step // timedelta(milliseconds=1)
         start, end, reliable = milliseconds(page.start), milliseconds(page.end), milliseconds(settled)
         first, last = min(map(self.stamp, rows)), max(map(self.stamp, rows))
         # Newest-first venues cut the head, others the tail; an answer that adds nothing ends the matter.
-        ahead = cut
-        while ahead and last + step <= min(end, reliable):
+        ahead = measure
+        while ahead is not None and last + ahead <= min(end, reliable):
             more, ahead = self._inside(Window(_stamp(last), page.end))
             if not more:
                 break
             rows, last = rows + more, max(map(self.stamp, more))
-        before = cut
-        while before and first - step > start:
+        before = measure
+        while before is not None and first - before > start:
             more, before = self._inside(Window(page.start, _stamp(first - 1)))
             if not more:
                 break
             rows, first = more + rows, min(map(self.stamp, more))
         return rows
 
-    def _inside(self, page: Window) -> tuple[list[Row], bool]:
-        """Rows of the page, and whether the answer may have been cut."""
+    def _inside(self, page: Window) -> tuple[list[Row], int | None]:
+        """Rows of the page, and how much may lack at an edge before it counts as cut, ms; None: nothing does."""
         answer = self.ask(page)
         start, end = milliseconds(page.start), milliseconds(page.end)
         rows = [row for row in answer if start < self.stamp(row) <= end]
-        return rows, self.full is None or len(answer) >= self.full
+        measure = self.step if self.full is None or len(answer) >= self.full else self.gap
+        return rows, None if measure is None else measure // timedelta(milliseconds=1)
 
 
 def _stamp(ms: int) -> pd.Timestamp:

@@ -47,6 +47,23 @@ def too_many(retry_after: str | None = "7") -> Fault:
     return Fault(429, '{"code":-1003,"msg":"Too many requests."}', {"Retry-After": retry_after} if retry_after else {})
 
 
+def rows_changed(change: Callable[[list[Any]], list[Any]]) -> Fault:
+    """A true answer with every list of rows in it changed, however deep it lies."""
+
+    def inside(answer: Any) -> Any:
+        if isinstance(answer, dict):
+            return {name: inside(value) for name, value in answer.items()}
+        rows = isinstance(answer, list) and all(isinstance(row, (dict, list)) for row in answer)
+        return change(answer) if rows else answer
+
+    return Fault(change=inside)
+
+
+#: A true answer whose rows are missing, or of which every row comes twice.
+EMPTY = rows_changed(lambda rows: [])
+DOUBLED = rows_changed(lambda rows: [row for row in rows for _ in range(2)])
+
+
 @dataclass(frozen=True)
 class Seen:
     """A request that arrived."""

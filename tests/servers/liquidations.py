@@ -130,8 +130,8 @@ def krakenfutures(server: VenueServer, market: LiquidationMarket, *, inverse: bo
     server.route(r"/charts/v1/trade/([^/]+)/1d$", candles)
 
 
-def deribit(server: VenueServer, market: LiquidationMarket, *, inverse: bool = True) -> None:
-    """Trades with a flag, USD amounts on inverse instruments."""
+def deribit(server: VenueServer, market: LiquidationMarket) -> None:
+    """Trades with a flag, USD amounts on inverse instruments; those in USDC are linear."""
 
     def by_time(query: dict[str, str], _: "re.Match[str]") -> Any:
         if query["instrument_name"] not in market.natives:
@@ -139,6 +139,7 @@ def deribit(server: VenueServer, market: LiquidationMarket, *, inverse: bool = T
                 400,
                 '{"jsonrpc":"2.0","error":{"message":"Invalid params","data":{"reason":"instrument not found"},"code":-32602}}',
             )
+        inverse = "_USDC" not in query["instrument_name"]
         rows = market.trades(int(query["start_timestamp"]), int(query["end_timestamp"]))
         shown = []
         for t in rows[: market.page]:

@@ -26,7 +26,20 @@ from regimes_dagster.sources.protocol import (
 )
 from regimes_dagster.sources.validate import validate_batch
 from tests.servers import funding
-from tests.servers.http import GEO_BLOCK, HTML, SERVER_ERROR, Fault, VenueServer, too_many
+from tests.servers.http import (
+    CUT,
+    DOUBLED,
+    EMPTY,
+    FORBIDDEN,
+    GEO_BLOCK,
+    HTML,
+    SERVER_ERROR,
+    Fault,
+    Seen,
+    VenueServer,
+    rows_changed,
+    too_many,
+)
 from tests.servers.truth import HOUR_MS, rate
 
 NOW = utc("2025-03-20 10:01:30")
@@ -51,7 +64,7 @@ def at(venue: str, interval: int | None = None) -> Iterator[tuple[VenueServer, f
     with VenueServer() as server:
         market = funding.FundingMarket({native: SYMBOL}, milliseconds(NOW), interval or hours)
         speak(server, market)
-        options = {"urls": {"api": urls(server.url)}, "enableRateLimit": False, "timeout": 2000}
+        options = {"urls": {"api": urls(server.url)}, "enableRateLimit": False, "timeout": 500}
         yield server, market, FundingSource(Client(venue, options, sleep=lambda _: None))
 
 
@@ -98,6 +111,60 @@ def test_the_live_edge_brings_the_prediction_and_nothing_unsettled(venue: str) -
 def test_short_intervals_lose_no_row_to_small_pages(venue: str, hours: int) -> None:
     with at(venue, hours) as (_, __, source):
         assert_truth(fetch(source, MONTH), MONTH, hours)
+
+
+QUARTER = Window(utc("2024-12-25"), utc("2025-03-01"))
+
+
+@every_venue
+@pytest.mark.parametrize("number", [0, 1], ids=["first page", "second page"])
+def test_a_page_that_comes_back_empty_in_mid_history_is_asked_again(venue: str, number: int) -> None:
+    with at(venue) as (server, market, source):
+        server.fail_next(*[Fault()] * number, EMPTY)
+        batch = fetch(source, QUARTER)
+        assert_truth(batch, QUARTER, market.interval_hours)
+        assert batch.covered == (QUARTER,)
+
+
+@pytest.mark.parametrize("venue", ["hyperliquid", "deribit", "okx"])
+def test_a_page_that_stays_empty_in_mid_history_is_no_history_without_funding(venue: str) -> None:
+    with at(venue) as (server, _, source):
+        pages: list[str] = []
+
+        def second(seen: Seen) -> bool:
+            start = next(str(seen.query[name]) for name in _STARTS if name in seen.query)
+            if start not in pages:
+                pages.append(start)
+            return pages.index(start) == 1
+
+        server.fail_while(second, EMPTY)
+        batch = fetch(source, QUARTER)
+        assert batch.covered[0].start == QUARTER.start
+        assert batch.covered[-1].end == QUARTER.end
+        (hole,) = batch.unavailable
+        assert len(hole.hours()) == source.venue.page_hours
+        rows = batch.rows["funding_rates"]["ts"]
+        assert not hole.mask(rows).any()
+        assert len(rows) > 0
+
+
+_STARTS = ("startTime", "start_timestamp", "before")
+
+
+@every_venue
+def test_doubled_rows_count_once(venue: str) -> None:
+    with at(venue) as (server, market, source):
+        server.fail_while(lambda _: True, DOUBLED)
+        assert_truth(fetch(source, MONTH), MONTH, market.interval_hours)
+
+
+@pytest.mark.parametrize("venue", ["hyperliquid", "deribit"])
+def test_an_answer_that_was_cut_short_is_completed(venue: str) -> None:
+    with at(venue) as (server, market, source):
+        server.fail_next(
+            Fault(change=lambda rows: rows[:100] if isinstance(rows, list) else rows | {"result": rows["result"][:100]})
+        )
+        assert_truth(fetch(source, MONTH), MONTH, market.interval_hours)
 
 
 @pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx"])
@@ -164,8 +231,16 @@ def test_a_symbol_the_venue_does_not_list_is_named_as_such(venue: str) -> None:
 @every_venue
 @pytest.mark.parametrize(
     ("fault", "expected"),
-    [(GEO_BLOCK, GeoBlocked), (SERVER_ERROR, Outage), (HTML, BadResponse), (too_many("3600"), RateLimited)],
-    ids=["451", "500", "html", "429"],
+    [
+        (GEO_BLOCK, GeoBlocked),
+        (FORBIDDEN, GeoBlocked),
+        (SERVER_ERROR, Outage),
+        (CUT, Outage),
+        (Fault(hang=0.8), Outage),
+        (HTML, BadResponse),
+        (too_many("3600"), RateLimited),
+    ],
+    ids=["451", "403", "500", "cut", "timeout", "html", "429"],
 )
 def test_every_venues_faults_are_classified_alike(venue: str, fault: Fault, expected: type[SourceError]) -> None:
     with at(venue) as (server, _, source):

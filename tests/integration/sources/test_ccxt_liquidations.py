@@ -28,7 +28,18 @@ from regimes_dagster.sources.protocol import (
 from regimes_dagster.sources.registry import _LIQUIDATION_VENUES
 from regimes_dagster.sources.validate import validate_batch
 from tests.servers import liquidations as wire
-from tests.servers.http import GEO_BLOCK, HTML, SERVER_ERROR, Fault, VenueServer, too_many
+from tests.servers.http import (
+    CUT,
+    DOUBLED,
+    EMPTY,
+    FORBIDDEN,
+    GEO_BLOCK,
+    HTML,
+    SERVER_ERROR,
+    Fault,
+    VenueServer,
+    too_many,
+)
 
 NOW = utc("2025-03-20 10:01:30")
 DAY = Window(utc("2025-03-18"), utc("2025-03-19"))
@@ -52,7 +63,7 @@ def at(venue: str) -> Iterator[tuple[VenueServer, wire.LiquidationMarket, Liquid
     with VenueServer() as server:
         market = wire.LiquidationMarket([native], milliseconds(NOW))
         speak(server, market)
-        options = {"urls": {"api": urls(server.url)}, "enableRateLimit": False, "timeout": 2000}
+        options = {"urls": {"api": urls(server.url)}, "enableRateLimit": False, "timeout": 500}
         client = Client(venue, options, sleep=lambda _: None)
         yield server, market, LiquidationSource(client, _LIQUIDATION_VENUES[venue]())
 
@@ -154,17 +165,6 @@ def test_bitfinex_is_asked_once_for_all_symbols() -> None:
         assert len(other) == len(truth("bitfinex", DAY))
 
 
-def test_gate_leaves_an_hour_unknown_that_its_statistics_leave_out() -> None:
-    with at("gate") as (server, _, source):
-        server.fail_while(
-            lambda seen: "contract_stats" in seen.path,
-            Fault(change=lambda rows: [r for r in rows if r["time"] != rows[0]["time"] + 5 * 3600]),
-        )
-        rows = fetch(source).rows["liquidations"]
-        assert len(rows) < 24
-        assert rows["n_events"].isna().all()
-
-
 @pytest.mark.parametrize("venue", ["krakenfutures", "deribit", "bitfinex"])
 def test_trade_by_trade_history_is_bounded_in_days(venue: str) -> None:
     with at(venue) as (server, _, source):
@@ -193,8 +193,16 @@ def test_liquidations_survive_a_daily_volume_that_fails(venue: str) -> None:
 @every_venue
 @pytest.mark.parametrize(
     ("fault", "expected"),
-    [(GEO_BLOCK, GeoBlocked), (SERVER_ERROR, Outage), (HTML, BadResponse), (too_many("3600"), RateLimited)],
-    ids=["451", "500", "html", "429"],
+    [
+        (GEO_BLOCK, GeoBlocked),
+        (FORBIDDEN, GeoBlocked),
+        (SERVER_ERROR, Outage),
+        (CUT, Outage),
+        (Fault(hang=0.8), Outage),
+        (HTML, BadResponse),
+        (too_many("3600"), RateLimited),
+    ],
+    ids=["451", "403", "500", "cut", "timeout", "html", "429"],
 )
 def test_every_venues_faults_are_classified_alike(venue: str, fault: Fault, expected: type[SourceError]) -> None:
     with at(venue) as (server, _, source):
@@ -210,15 +218,59 @@ def test_a_symbol_the_venue_does_not_list_is_named_as_such(venue: str) -> None:
         fetch(source, symbol="NOSUCH/USDT")
 
 
-def test_doubled_rows_count_once() -> None:
-    with at("deribit") as (server, _, source):
+#: What each venue gives liquidations by; the other questions have their own tests.
+ROWS = {
+    "krakenfutures": "executions", "deribit": "last_trades", "gate": "contract_stats", "bitfinex": "liquidations/hist",
+}  # fmt: skip
 
-        def doubled(answer: Any) -> Any:
-            answer["result"]["trades"] = answer["result"]["trades"] * 2
-            return answer
 
-        server.fail_while(lambda seen: "trades" in seen.path, Fault(change=doubled))
-        assert len(fetch(source).rows["liquidation_events"]) == len(truth("deribit", DAY))
+def assert_day_is_truth(venue: str, batch: Batch) -> None:
+    hours = batch.rows["liquidations"]
+    assert list(hours["ts"]) == list(DAY.hours())
+    want = truth(venue, DAY)
+    for side, column in (("LONG", "long_usd"), ("SHORT", "short_usd")):
+        assert hours[column].sum() == pytest.approx(want[want["side"] == side]["usd"].sum(), rel=1e-9)
+
+
+@every_venue
+def test_doubled_rows_count_once(venue: str) -> None:
+    with at(venue) as (server, _, source):
+        server.fail_while(lambda seen: ROWS[venue] in seen.path, DOUBLED)
+        assert_day_is_truth(venue, fetch(source))
+
+
+@every_venue
+@pytest.mark.parametrize("number", [0, 1], ids=["first page", "second page"])
+def test_a_page_that_comes_back_empty_is_asked_again(venue: str, number: int) -> None:
+    with at(venue) as (server, market, source):
+        # Larger pages than hours: the answer that is empty is all there is of its hours.
+        market.page = 100 if venue == "gate" else 500
+        server.fail_next(*[Fault()] * number, EMPTY, path=ROWS[venue])
+        assert_day_is_truth(venue, fetch(source))
+
+
+def test_hours_for_which_krakens_total_is_not_zero_and_nothing_is_shown_stay_unknown() -> None:
+    with at("krakenfutures") as (server, _, source):
+        server.fail_while(lambda seen: "executions" in seen.path, EMPTY)
+        batch = fetch(source)
+        hours = batch.rows["liquidations"]
+        assert len(hours) == 8, "only the hours that the venue says are empty are known"
+        assert (hours["long_usd"] + hours["short_usd"] == 0).all()
+        assert sum(len(part.hours()) for part in batch.unavailable) == 16
+        assert sum(len(part.hours()) for part in batch.covered) == 8
+        assert any("differ from the venue's own total" in note for note in batch.notes)
+
+
+def test_hours_that_gates_statistics_leave_out_are_asked_again_later() -> None:
+    with at("gate") as (server, _, source):
+        left_out = int(utc("2025-03-18 05:00").timestamp())
+        server.fail_while(
+            lambda seen: "contract_stats" in seen.path,
+            Fault(change=lambda rows: [row for row in rows if row["time"] != left_out]),
+        )
+        batch = fetch(source)
+        assert batch.unavailable == (Window(utc("2025-03-18 05:00"), utc("2025-03-18 06:00")),)
+        assert len(batch.rows["liquidations"]) == 23
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,9 +17,9 @@ from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.frames import milliseconds
 from regimes_dagster.sources.protocol import Kind
 from regimes_dagster.sources.registry import venue_source
-from tests.servers import funding, liquidations, spot
 from tests.servers.http import VenueServer, too_many
 from tests.servers.limits import Limit, published
+from tests.servers.venues import options, speak
 
 NOW = utc("2025-03-20 10:01:30")
 SYMBOLS = [f"{base}/USDT" for base in ("BTC", "ETH", "SOL", "ADA", "XRP", "LTC")]
@@ -40,46 +38,31 @@ class VirtualClock:
         return self.seconds
 
 
-VENUES: dict[str, tuple[Kind, Callable[[str], dict[str, Any]]]] = {
-    "binanceus": ("ohlcv", lambda url: {"public": f"{url}/api/v3"}),
-    "binance": ("ohlcv", lambda url: {"public": f"{url}/api/v3"}),
-    "coinbaseexchange": ("ohlcv", lambda url: {"public": url}),
-    "kraken": ("ohlcv", lambda url: {"public": url}),
-    "hyperliquid": ("funding", lambda url: {"public": url}),
-    "krakenfutures": ("funding", lambda url: {"public": f"{url}/derivatives/api/"}),
-    "deribit": ("funding", lambda url: {"rest": url}),
-    "binanceusdm": ("funding", lambda url: {"fapiPublic": f"{url}/fapi/v1"}),
-    "bybit": ("funding", lambda url: {"public": url}),
-    "okx": ("funding", lambda url: {"rest": url}),
-    "gate": ("liquidations", lambda url: {"public": {"futures": url}}),
-    "bitfinex": ("liquidations", lambda url: {"public": url}),
+VENUES: dict[str, Kind] = {
+    "binanceus": "ohlcv",
+    "binance": "ohlcv",
+    "coinbaseexchange": "ohlcv",
+    "kraken": "ohlcv",
+    "hyperliquid": "funding",
+    "krakenfutures": "funding",
+    "deribit": "funding",
+    "binanceusdm": "funding",
+    "bybit": "funding",
+    "okx": "funding",
+    "gate": "liquidations",
+    "bitfinex": "liquidations",
 }
-
-
-def speak(server: VenueServer, venue: str, symbols: list[str]) -> None:
-    from regimes_dagster.sources.instruments import perpetual, spot_id
-
-    kind = VENUES[venue][0]
-    if kind == "ohlcv":
-        market = spot.SpotMarket({spot_id(venue, symbol): symbol for symbol in symbols}, milliseconds(NOW))
-        {"coinbaseexchange": spot.coinbase, "kraken": spot.kraken}.get(venue, spot.binance)(server, market)
-    elif kind == "funding":
-        natives = {perpetual(venue, symbol).native: symbol for symbol in symbols}
-        getattr(funding, venue)(server, funding.FundingMarket(natives, milliseconds(NOW), 1))
-    else:
-        natives_ = [perpetual(venue, symbol).native for symbol in symbols]
-        getattr(liquidations, venue)(server, liquidations.LiquidationMarket(natives_, milliseconds(NOW)))
 
 
 @pytest.mark.parametrize("venue", list(VENUES))
 def test_a_backfill_at_the_clients_own_pace_stays_below_the_published_limit(venue: str) -> None:
-    kind, urls = VENUES[venue]
+    kind = VENUES[venue]
     clock = VirtualClock()
     with VenueServer() as server:
-        speak(server, venue, SYMBOLS)
+        speak(server, kind, venue, SYMBOLS, milliseconds(NOW), interval_hours=1)
         limits = [limit.faster(SHORTER.get(venue, 1)) for limit in published(venue, clock)]
         server.limits += limits
-        client = Client(venue, {"urls": {"api": urls(server.url)}}, sleep=lambda _: None)
+        client = Client(venue, options(venue, server.url), sleep=lambda _: None)
         exchange = client.exchange
 
         def wait(cost: float | None = None) -> None:
@@ -99,10 +82,10 @@ def test_a_hundred_symbols_in_an_hour_stay_below_hyperliquids_limit() -> None:
     clock = VirtualClock()
     symbols = [f"C{number}/USDT" for number in range(100)]
     with VenueServer() as server:
-        speak(server, "hyperliquid", symbols)
+        speak(server, "funding", "hyperliquid", symbols, milliseconds(NOW))
         (limit,) = published("hyperliquid", clock)
         server.limits.append(limit)
-        client = Client("hyperliquid", {"urls": {"api": {"public": server.url}}}, sleep=lambda _: None)
+        client = Client("hyperliquid", options("hyperliquid", server.url), sleep=lambda _: None)
 
         def wait(cost: float | None = None) -> None:
             clock.seconds += 0.05 * (cost or 1.0)
@@ -118,10 +101,9 @@ def test_a_hundred_symbols_in_an_hour_stay_below_hyperliquids_limit() -> None:
 def test_a_refusal_pauses_the_other_processes_too(tmp_path: Path) -> None:
     pauses: list[float] = []
     with VenueServer() as server:
-        speak(server, "binanceus", SYMBOLS)
+        speak(server, "ohlcv", "binanceus", SYMBOLS, milliseconds(NOW))
         server.fail_next(too_many("7"))
-        options = {"urls": {"api": {"public": f"{server.url}/api/v3"}}, "rateLimit": 1}
-        client = Client("binanceus", options, sleep=pauses.append, pace=tmp_path)
+        client = Client("binanceus", options("binanceus", server.url), sleep=pauses.append, pace=tmp_path)
         client.exchange.throttle = lambda cost=None: None
         before = time.monotonic()
         window = Window(utc("2025-03-20 06:00"), utc("2025-03-20 10:00"))
@@ -136,7 +118,7 @@ def test_a_backfill_and_the_hourly_run_together_keep_the_limit_and_neither_waits
     script = str(Path(__file__).with_name("paced_process.py"))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     with VenueServer() as server:
-        speak(server, "binanceus", SYMBOLS)
+        speak(server, "ohlcv", "binanceus", SYMBOLS, milliseconds(NOW))
         # The venue's own proportions at twenty times the speed: 1,000 a minute are asked where 1,200 are allowed.
         limit = Limit(60, 3)
         server.limits.append(limit)
