@@ -1,7 +1,8 @@
 """Every source through to its table: rows per second, and what an hourly fetch costs in requests and seconds.
 
 What belongs here: files, the archive, the simulated market and each venue against a local server in another process,
-fetched, checked and written into PostgreSQL as the raw assets do it. What does not: Dagster (``bench/backfill.py``).
+fetched, checked and written into PostgreSQL as the raw assets do it; and what a week of faults costs in requests.
+What does not: Dagster (``bench/backfill.py``).
 """
 
 import tempfile
@@ -34,6 +35,7 @@ from regimes_dagster.sources.registry import COLLECTED, venue_source, venues_of
 from regimes_dagster.sources.simulated import SimulatedSource
 from regimes_dagster.storage import Warehouse
 from tests.servers import archive as archive_wire
+from tests.servers import weather
 from tests.servers.truth import HOUR_MS
 from tests.servers.venues import options
 
@@ -60,11 +62,11 @@ class Spent:
 
 
 def run() -> list[Result]:
-    """Two tables: throughput of every source, and the hourly fetch for 3 and for 100 symbols."""
+    """Three tables: throughput of every source, the hourly fetch for 3 and for 100 symbols, a week of faults."""
     with installation() as settings:
         platform = Platform(settings)
         try:
-            return [_throughput(platform.warehouse), _hourly(platform.warehouse)]
+            return [_throughput(platform.warehouse), _hourly(platform.warehouse), _weather(platform.warehouse)]
         finally:
             platform.engine.dispose()
 
@@ -195,6 +197,30 @@ def _hourly(warehouse: Warehouse) -> Result:
             "krakenfutures is asked every 0.63 s, bitfinex' list every 21 s.",
             "Once a day, in the hours after midnight, each liquidation venue is also asked for the day's volume.",
         ],
+    )
+
+
+def _weather(warehouse: Warehouse) -> Result:
+    hours = 24 if SMALL else 168
+    _empty(warehouse)
+    rows: list[tuple[str | int | float, ...]] = []
+    with weather.weather(warehouse) as now:
+        window = weather.live_through(now, hours)
+        wrong = weather.mistakes(warehouse, window)
+        for kind, least in now.least().items():
+            stored = warehouse.read(MAIN_TABLE[kind], window=window)
+            mistaken = sum(text.startswith(kind) for text in wrong)
+            asked = now.requests[kind]
+            rows.append((kind, asked, least, asked / least, now.in_vain[kind], len(stored), mistaken))
+    return Result(
+        "sources_weather",
+        "A week of faults, hour by hour",
+        f"{hours} hourly runs of {len(weather.SYMBOLS)} symbols against local venues that rate-limit, fail in bursts, "
+        "give empty pages and doubled rows, block the first spot venue, are dark for six hours at a time, revise fresh "
+        "bars and publish liquidations late. `least` is what the runs outside the outages need without a fault; `in "
+        "vain` was asked during the outages. `wrong rows` are differences between the tables and the truth at the end.",
+        ("kind", "requests", "least", "ratio", "in vain", "rows", "wrong rows"),
+        rows,
     )
 
 

@@ -41,8 +41,9 @@ def import_(files: tuple[Path, ...], kind: str | None, venue: str) -> None:
     are replaced by the file's. Under --venue NAME the hours count as fetched, so that the venue is not asked for them.
     """
     settings = load_settings()
-    if venue not in SOURCE_NAMES:
-        raise click.UsageError(f"{venue!r} is no venue; use one of {', '.join(SOURCE_NAMES)}.")
+    names = [name for name in SOURCE_NAMES if name != "simulated"]
+    if venue not in names:
+        raise click.UsageError(f"{venue!r} is no venue that files can come from; use one of {', '.join(names)}.")
     plan = [(path, _kind_of(path, kind)) for path in files]
     warehouse = _warehouse(settings)
     spans = [_take_in(warehouse, settings, path, what, venue) for path, what in plan]
@@ -61,28 +62,35 @@ def _take_in(warehouse: "Warehouse", settings: Settings, path: Path, kind: "Kind
     from regimes_dagster.clock import Clock
     from regimes_dagster.sources.files import FilesSource
     from regimes_dagster.sources.ingest import stream, writes
+    from regimes_dagster.sources.protocol import BadFile
 
     source = FilesSource(path.parent, name=venue, only=path)
-    spans = source.span(kind)
+    try:
+        spans = source.span(kind)
+    except BadFile as problem:
+        raise click.ClickException(problem.message) from None
     if not spans:
         raise click.ClickException(f"{path} holds no row.")
     whole = Window(min(span.start for span in spans.values()), max(span.end for span in spans.values()))
+    now = Clock(warehouse.engine).now()
     steps = stream(
         kind,
         window=whole,
-        now=Clock(warehouse.engine).now(),
+        now=now,
         sources=[source],
         symbols=sorted(spans),
         coverage=warehouse.read("source_coverage", where={"kind": kind, "venue": venue}),
         statuses=warehouse.read("source_status", where={"kind": kind, "venue": venue}),
     )
     rows = 0
-    for step in tqdm(steps, desc=path.name, unit="month", leave=False):
+    for step in tqdm(steps, desc=path.name, unit="month", leave=False, disable=None):
         warehouse.write(writes(step))
         rows += sum(len(frame) for frame in step.rows.values())
     click.echo(
         f"{path}: {rows} rows of {kind}, {_listed(sorted(spans))}, {whole.start:%Y-%m-%d} to {whole.end:%Y-%m-%d}"
     )
+    if whole.end > now:
+        click.echo(f"Note: rows after {now:%Y-%m-%d %H:%M} UTC, which is now, were left out.")
     strangers = sorted(set(spans) - set(settings.symbols))
     if strangers:
         click.echo(f"Note: {_listed(strangers)} is not among the configured symbols; the rows are stored, not used.")

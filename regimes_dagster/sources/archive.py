@@ -23,7 +23,7 @@ from regimes_dagster.sources.coverage import by_month, final_edge, intersect, me
 from regimes_dagster.sources.frames import empty, from_milliseconds, joined, table_frame
 from regimes_dagster.sources.instruments import Instrument
 from regimes_dagster.sources.liquidation_sums import hourly_sums
-from regimes_dagster.sources.protocol import Batch, Kind, SourceError
+from regimes_dagster.sources.protocol import Batch, Kind, SourceError, charged
 
 DAY = timedelta(days=1)
 _HOUR_MS = 3_600_000
@@ -43,6 +43,10 @@ class ArchiveSource:
 
     def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         """Rows of the window from the files that are there."""
+        with charged(self.store):
+            return self._fetch(kind, symbol, window, now)
+
+    def _fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         spent = self.store.requests
         wanted = window.until(final_edge(now))
         native = symbol.replace("/", "")

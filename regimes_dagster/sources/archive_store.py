@@ -31,14 +31,19 @@ class ArchiveStore:
         Folder in which verified downloads are kept; a mirror directory is read in place.
     sleep
         Waits between tries.
+    timeout, tries
+        Seconds for an answer, and how often a file is asked for at most.
     """
 
-    def __init__(self, base: str, cache: Path, *, sleep: Sleep = time.sleep, timeout: float = 60.0) -> None:
+    def __init__(
+        self, base: str, cache: Path, *, sleep: Sleep = time.sleep, timeout: float = 60.0, tries: int = TRIES
+    ) -> None:
         self.base = base.rstrip("/")
         self.cache = cache
         self.requests = 0
         self._sleep = sleep
         self._timeout = timeout
+        self._tries = tries
         scheme = urlsplit(self.base).scheme
         self.mirror = None if scheme in ("http", "https") else _folder(self.base)
 
@@ -90,7 +95,7 @@ class ArchiveStore:
     def _download(self, symbol: str, path: str, now: pd.Timestamp) -> bytes | None:
         import httpx
 
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, self._tries + 1):
             self.requests += 1
             error: SourceError
             try:
@@ -108,7 +113,7 @@ class ArchiveStore:
                     symbol, path, Answer(response.status_code, dict(response.headers), response.text[:300]), now
                 )
             pause = error.retry_after if isinstance(error, RateLimited) else 2.0 ** (attempt - 1)
-            if not error.retryable or attempt == TRIES or pause > LONGEST_PAUSE:
+            if not error.retryable or attempt == self._tries or pause > LONGEST_PAUSE:
                 raise error
             self._sleep(pause)
         raise AssertionError("unreachable: the loop returns or raises")

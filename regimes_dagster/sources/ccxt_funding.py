@@ -22,7 +22,7 @@ from regimes_dagster.sources.coverage import final_edge, settled_edge, subtract
 from regimes_dagster.sources.frames import empty, from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import perpetual
 from regimes_dagster.sources.paging import Paged, Pager
-from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, SourceError
+from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, SourceError, charged
 
 #: Asked before the window, so that the first settlement in it has one before it to measure its interval from.
 _MARGIN = timedelta(hours=24)
@@ -100,6 +100,10 @@ class FundingSource:
 
     def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         """Settlements of the window, and at its live edge the prediction of the next one."""
+        with charged(self.client):
+            return self._fetch(kind, symbol, window, now)
+
+    def _fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         if kind != "funding" or not self.client.has("fetchFundingRateHistory"):
             raise NotAvailable(self.name, symbol, f"it has no {kind}; take it out of [sources] {kind}")
         spent = self.client.requests

@@ -21,7 +21,7 @@ from regimes_dagster.sources.coverage import final_edge, merge, settled_edge, su
 from regimes_dagster.sources.frames import empty, from_milliseconds, table_frame
 from regimes_dagster.sources.instruments import Instrument, perpetual
 from regimes_dagster.sources.liquidation_sums import hourly_sums
-from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, SourceError
+from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, SourceError, charged
 
 Side = Literal["LONG", "SHORT"]
 DAY = timedelta(days=1)
@@ -94,6 +94,10 @@ class LiquidationSource:
 
     def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         """Hourly sums and single events of the window; older windows than the limit are unavailable."""
+        with charged(self.client):
+            return self._fetch(kind, symbol, window, now)
+
+    def _fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         if kind != "liquidations":
             raise NotAvailable(
                 self.name, symbol, f"it is listed for liquidations only; take it out of [sources] {kind}"

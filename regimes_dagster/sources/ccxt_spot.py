@@ -20,7 +20,7 @@ from regimes_dagster.sources.coverage import final_edge, merge, settled_edge, su
 from regimes_dagster.sources.frames import from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import spot_id
 from regimes_dagster.sources.paging import Paged, Pager
-from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable
+from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, charged
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,10 @@ class SpotSource:
 
     def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         """Final bars of the window."""
+        with charged(self.client):
+            return self._fetch(kind, symbol, window, now)
+
+    def _fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         if kind != "ohlcv" or not self.client.has("fetchOHLCV"):
             raise NotAvailable(self.name, symbol, f"it has no {kind}; take it out of [sources] {kind}")
         spent = self.client.requests
@@ -233,8 +237,8 @@ def _seconds(client: Client, symbol: str, value: Any) -> int:
 
 SPOT_VENUES: Mapping[str, SpotVenue] = {
     "binanceus": SpotVenue(1000, _binance, first_after=_binance_first),
-    "binance": SpotVenue(1000, _binance, first_after=_binance_first),
     "coinbaseexchange": SpotVenue(300, _coinbase),
+    "binance": SpotVenue(1000, _binance, first_after=_binance_first),
     "kraken": SpotVenue(720, _kraken, depth_hours=719),
 }
 

@@ -21,7 +21,7 @@ from regimes_dagster.sources.coverage import final_edge, merge, settled_edge
 from regimes_dagster.sources.frames import from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import spot_id
 from regimes_dagster.sources.paging import Pager
-from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable
+from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, charged
 
 MINUTE = timedelta(minutes=1)
 MINUTE_MS = 60_000
@@ -73,6 +73,10 @@ class MinuteSource:
 
     def fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         """Minutes of the window that were over at the last full hour."""
+        with charged(self.client):
+            return self._fetch(kind, symbol, window, now)
+
+    def _fetch(self, kind: Kind, symbol: str, window: Window, now: pd.Timestamp) -> Batch:
         if kind != "minute_bars" or not self.client.has("fetchOHLCV"):
             raise NotAvailable(self.name, symbol, f"it has no {kind}; take it out of [sources] {kind}")
         spent = self.client.requests

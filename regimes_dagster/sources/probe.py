@@ -13,7 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from regimes_dagster.partitions import Window
+from regimes_dagster.partitions import Window, month_start
+from regimes_dagster.sources.archive import ArchiveSource
+from regimes_dagster.sources.archive_store import VENUE as ARCHIVE
+from regimes_dagster.sources.archive_store import ArchiveStore
 from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.coverage import final_edge
 from regimes_dagster.sources.protocol import MAIN_TABLE, Kind, Source, SourceError
@@ -56,8 +59,9 @@ def probe_all(
     *,
     kinds: Sequence[Kind] = KINDS,
     venues: Sequence[str] = (),
+    archive: ArchiveStore | None = None,
 ) -> Iterable[Probe]:
-    """Ask every known venue once per kind, several venues at a time.
+    """Ask every known venue once per kind, several venues at a time; the archive, if given, for its funding.
 
     Parameters
     ----------
@@ -70,9 +74,41 @@ def probe_all(
     venues
         Only these; all by default.
     """
-    wanted = [(kind, name) for kind in kinds for name in venues_of(kind) if not venues or name in venues]
+    wanted = [(kind, name) for kind in kinds for name in names_of(kind) if not venues or name in venues]
+
+    def ask(pair: tuple[Kind, str]) -> Probe | None:
+        kind, name = pair
+        if name != ARCHIVE:
+            return probe(kind, name, options(name), symbol, now)
+        return None if archive is None else probe_archive(archive, symbol, now)
+
     with ThreadPoolExecutor(max_workers=6) as pool:
-        yield from pool.map(lambda pair: probe(pair[0], pair[1], options(pair[1]), symbol, now), wanted)
+        yield from (one for one in pool.map(ask, wanted) if one is not None)
+
+
+def names_of(kind: Kind) -> tuple[str, ...]:
+    """Whom a probe asks for a kind: its venues, and the archive for funding, where it is in the default list."""
+    return (*venues_of(kind), ARCHIVE) if kind == "funding" else venues_of(kind)
+
+
+def probe_archive(store: ArchiveStore, symbol: str, now: Callable[[], pd.Timestamp]) -> Probe:
+    """Whether the archive has the funding of the month before the last, which has long been published."""
+    started = time.monotonic()
+    first = month_start(month_start(month_start(now()) - timedelta(days=1)) - timedelta(days=1))
+    window = Window(first, first + timedelta(days=3))
+    try:
+        rows = ArchiveSource(store).fetch("funding", symbol, window, now()).rows["funding_rates"]
+    except SourceError as problem:
+        return Probe(
+            "funding", ARCHIVE, problem.state, time.monotonic() - started, requests=store.requests,
+            message=problem.message,
+        )  # fmt: skip
+    latency = time.monotonic() - started
+    if rows.empty:
+        message = f"it has no funding of {symbol} for {first:%Y-%m}"
+        return Probe("funding", ARCHIVE, "UNKNOWN_SYMBOL", latency, requests=store.requests, message=message)
+    ends = rows["ts"].iloc[0], rows["ts"].iloc[-1]
+    return Probe("funding", ARCHIVE, "OK", latency, len(rows), *ends, requests=store.requests)
 
 
 def probe(kind: Kind, venue: str, options: Mapping[str, Any], symbol: str, now: Callable[[], pd.Timestamp]) -> Probe:

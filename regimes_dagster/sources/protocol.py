@@ -4,7 +4,8 @@ What belongs here: names shared by all sources (``Kind``, ``Batch``, ``Source``)
 does not: how a venue is asked (one file per venue family), how windows are chosen (``ingest.py``), storage.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -154,3 +155,20 @@ class NotAvailable(SourceError):  # noqa: N818
     state = "NOT_AVAILABLE"
     retryable = False
     venue_wide = True
+
+
+class Asks(Protocol):
+    """Whoever sends requests and counts them."""
+
+    requests: int
+
+
+@contextmanager
+def charged(asks: Asks) -> Iterator[None]:
+    """An error that leaves the block carries the requests that were made in it, so that they are counted too."""
+    before = asks.requests
+    try:
+        yield
+    except SourceError as problem:
+        problem.requests = asks.requests - before
+        raise

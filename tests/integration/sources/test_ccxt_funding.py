@@ -161,9 +161,7 @@ def test_doubled_rows_count_once(venue: str) -> None:
 @pytest.mark.parametrize("venue", ["hyperliquid", "deribit"])
 def test_an_answer_that_was_cut_short_is_completed(venue: str) -> None:
     with at(venue) as (server, market, source):
-        server.fail_next(
-            Fault(change=lambda rows: rows[:100] if isinstance(rows, list) else rows | {"result": rows["result"][:100]})
-        )
+        server.fail_next(rows_changed(lambda rows: rows[:100]))
         assert_truth(fetch(source, MONTH), MONTH, market.interval_hours)
 
 

@@ -9,7 +9,6 @@ from click.testing import CliRunner, Result
 
 from regimes_dagster.commands.import_ import import_
 from regimes_dagster.partitions import Window, utc
-from regimes_dagster.sources.protocol import BadFile
 from regimes_dagster.storage import Warehouse
 
 Run = Callable[..., Result]
@@ -84,8 +83,8 @@ def test_a_bad_file_writes_nothing_and_is_answered_with_the_cell(
             BARS.replace("2024-01-31T05:00:00Z,BTC/USDT,100,110", "2024-01-31T05:00:00Z,BTC/USDT,100,oops"),
         )
     )
-    assert isinstance(result.exception, BadFile)
-    assert "line 31, column 'high': 'oops'" in str(result.exception)
+    assert result.exit_code == 1
+    assert "line 31, column 'high': 'oops'" in result.output
     assert warehouse.read("ohlcv").empty
 
 
@@ -98,3 +97,17 @@ def test_a_symbol_or_venue_that_is_not_configured_is_noted(run: Run, tmp_path: P
     output = run(file(tmp_path, "x.csv", BARS.replace("BTC", "DOGE"))).output
     assert "DOGE/USDT is not among the configured symbols" in output
     assert "'files' is not listed under [sources] ohlcv" in output
+
+
+def test_rows_of_the_future_are_left_out_and_that_is_said(run: Run, tmp_path: Path, warehouse: Warehouse) -> None:
+    result = run(file(tmp_path, "bars.csv", BARS + "2124-01-01T00:00:00Z,BTC/USDT,100,110,90,105,2\n"))
+    assert result.exit_code == 0, result.output
+    assert len(warehouse.read("ohlcv")) == 48
+    assert "rows after" in result.output
+    assert "were left out" in result.output
+
+
+def test_invented_rows_cannot_be_imported_as_simulated(run: Run, tmp_path: Path) -> None:
+    result = run(file(tmp_path, "bars.csv", BARS), "--venue", "simulated")
+    assert result.exit_code == 2
+    assert "no venue that files can come from" in result.output

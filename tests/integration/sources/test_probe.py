@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from regimes_dagster.clock import system_now
 from regimes_dagster.commands.probe import probe as probe_command
 from regimes_dagster.partitions import utc
+from regimes_dagster.sources.archive_store import ArchiveStore
 from regimes_dagster.sources.frames import milliseconds
-from regimes_dagster.sources.probe import Probe, probe, probe_all, recommended
+from regimes_dagster.sources.probe import Probe, probe, probe_all, probe_archive, recommended
 from tests.servers import funding, spot
+from tests.servers.archive import funding_lines, write_zip
 from tests.servers.http import BAD_GATEWAY, GEO_BLOCK, HTML, Fault, VenueServer
 
 SYMBOL = "BTC/USDT"
@@ -99,9 +101,44 @@ def test_the_command_prints_a_table_and_the_lists(
     assert "refuses this address" in result.output
     assert "stream only" in result.output
     assert "ohlcv        = []   # nobody answers from here" in result.output
+    assert "liquidations = " not in result.output, "what was not asked is not recommended"
     assert result.exit_code == 1
     lines = CliRunner().invoke(probe_command, ["--venue", "binanceus", "--json"]).output.strip().splitlines()
     assert [json.loads(line)["state"] for line in lines] == ["OK"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--venue", "nowhere"], ["nowhere cannot be asked", "hyperliquid"]),
+        (["--symbol", "BTC"], ['"BTC", which is not a symbol', 'Did you mean "BTC/USDT"?']),
+        (["--symbol", "btc/usdt"], ['Did you mean "BTC/USDT"?']),
+        (["--symbol", ""], ["not a symbol"]),
+    ],
+)
+def test_wrong_options_are_refused_with_what_is_allowed(
+    arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(probe_command, arguments)
+    assert result.exit_code == 2
+    for word in words:
+        assert word in " ".join(result.output.split())
+
+
+def test_the_archive_is_asked_for_funding_that_has_long_been_published(tmp_path: Path) -> None:
+    def moment() -> pd.Timestamp:
+        return utc("2025-03-03 10:01")
+
+    store = ArchiveStore(str(tmp_path), tmp_path / "cache")
+    assert probe_archive(store, SYMBOL, moment).state == "UNKNOWN_SYMBOL"
+    stamps = range(milliseconds(utc("2025-01-01")), milliseconds(utc("2025-02-01")), 8 * 3_600_000)
+    path = "data/futures/um/monthly/fundingRate/BTCUSDT/BTCUSDT-fundingRate-2025-01.zip"
+    write_zip(tmp_path, path, funding_lines(SYMBOL, stamps))
+    found = probe_archive(store, SYMBOL, moment)
+    assert (found.state, found.rows) == ("OK", 9)
+    assert recommended([Probe("funding", "deribit", "OK"), found])["funding"] == ["deribit", "archive"]
+    assert probe_archive(ArchiveStore("nowhere", tmp_path), SYMBOL, moment).state == "OUTAGE"
 
 
 def test_probes_are_plain_values() -> None:
