@@ -22,7 +22,7 @@ from regimes_dagster.sources.coverage import final_edge, settled_edge, subtract
 from regimes_dagster.sources.frames import empty, from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import perpetual
 from regimes_dagster.sources.paging import Paged, Pager
-from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, NotAvailable, SourceError, charged
+from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, MarketClosed, NotAvailable, SourceError, charged
 
 #: Asked before the window, so that the first settlement in it has one before it to measure its interval from.
 _MARGIN = timedelta(hours=24)
@@ -113,6 +113,7 @@ class FundingSource:
         asked = subtract([wanted], beyond)
         paged = self._settlements(symbol, native, asked[-1], now) if asked else Paged()
         rows = paged.rows
+        self._must_settle(symbol, native, asked, rows, now)
         covered, unavailable = self._known(asked, paged, now)
         tables = {"funding_rates": self._frame(symbol, rows, wanted)}
         notes: tuple[str, ...] = ()
@@ -150,11 +151,25 @@ class FundingSource:
             self._whole[native] = kept
         return kept[1]
 
+    def _must_settle(
+        self, symbol: str, native: str, asked: Sequence[Window], rows: Sequence[Settlement], now: pd.Timestamp
+    ) -> None:
+        """A venue goes on answering for a perpetual that it has closed: a day without a settlement says so."""
+        if rows or not asked or asked[-1].end < settled_edge(now):
+            return
+        margin = timedelta(0) if self.venue.interval_hours is not None else _MARGIN
+        if asked[-1].end - asked[-1].start + margin >= _MARGIN:
+            raise MarketClosed(
+                self.name,
+                symbol,
+                f"{native} has had no settlement for a day; if it stays so, remove the symbol or name another venue",
+            )
+
     def _known(
         self, asked: Sequence[Window], paged: Paged[Settlement], now: pd.Timestamp
     ) -> tuple[list[Window], list[Window]]:
-        """What counts as covered, and what the venue does not have (a lead of more than a day without a row, or a
-        page that stays empty: a perpetual settles every eight hours at least).
+        """What counts as covered, and what the venue does not have: a lead of more than a day without a row, a tail of
+        more than eight hours, a page that stays empty. A perpetual settles every eight hours at least.
         """
         if not asked:
             return [], []
@@ -163,7 +178,8 @@ class FundingSource:
             return ([], [window]) if window.end < settled_edge(now) else ([], [])
         first = _epoch(rows[0].minute_ms)
         start = min(first.floor("h") - _LONGEST, window.end) if first - window.start > _MARGIN else window.start
-        known = subtract([Window(start, window.end)], paged.empty)
+        end = max(start, min(window.end, _epoch(rows[-1].minute_ms).ceil("h") + _LONGEST))
+        known = subtract([Window(start, end)], paged.empty)
         lacking = subtract([window.until(settled_edge(now))], known)
         return known, lacking
 

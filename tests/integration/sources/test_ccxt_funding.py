@@ -18,6 +18,7 @@ from regimes_dagster.sources.protocol import (
     BadResponse,
     Batch,
     GeoBlocked,
+    MarketClosed,
     NotAvailable,
     Outage,
     RateLimited,
@@ -149,6 +150,18 @@ def test_a_page_that_stays_empty_in_mid_history_is_no_history_without_funding(ve
 
 
 _STARTS = ("startTime", "start_timestamp", "before")
+
+
+@every_venue
+def test_a_perpetual_that_no_longer_settles_is_covered_to_its_end_and_then_a_closed_market(venue: str) -> None:
+    with at(venue) as (_, market, source):
+        closed = utc("2025-03-12")
+        market.missing = set(range(milliseconds(closed) + HOUR_MS, milliseconds(NOW) + 1, HOUR_MS))
+        batch = fetch(source, Window(utc("2025-03-01"), utc("2025-04-01")))
+        assert batch.rows["funding_rates"]["ts"].max() == closed
+        assert batch.covered[-1].end == closed + 8 * HOUR, "what comes after its end is nobody's"
+        with pytest.raises(MarketClosed, match="no settlement for a day"):
+            fetch(source, Window(utc("2025-03-15"), utc("2025-04-01")))
 
 
 @every_venue
