@@ -4,7 +4,8 @@ What belongs here: SQL for one table within an open transaction. What does not: 
 (``storage.py``), which rows may be replaced (``writes.py``).
 
 The rows are copied into a temporary table first. Unchanged rows are left out by a join before the insert sees them:
-``ON CONFLICT`` alone would lock, and so write, each of them.
+``ON CONFLICT`` alone would lock, and so write, each of them. Many rows for scopes in which nothing is stored (the first
+backfill) are copied straight into the table, which costs the server about half as much.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,8 +22,9 @@ from regimes_dagster.writes import Shape, Write, WriteCounts, by_shape
 #: Executes one statement of a write.
 Step = Callable[..., "Cursor[Any]"]
 
-#: Above so many rows the planner is told about the incoming rows before they are compared with the stored ones.
-ANALYZE_ABOVE = 2_000
+#: Above so many rows it is worth a question whether anything is stored at all, and the planner is told about the
+#: incoming rows before they are compared with the stored ones.
+MANY = 2_000
 
 
 @dataclass(frozen=True)
@@ -37,24 +39,52 @@ class Change:
 
     def run(self) -> WriteCounts:
         """Make the stored rows those of the write, and count what that took."""
-        self._copy()
+        if self._nothing_stored():
+            return self._fill()
+        # LIKE takes types and NOT NULL; the stored table's other checks come with the insert.
+        self._step("CREATE TEMP TABLE {incoming} (LIKE {table}) ON COMMIT DROP")
+        if not self.write.frame.empty:
+            self._copy(self.incoming)
+        if len(self.write.frame) > MANY:
+            self._step("ANALYZE {incoming}")
         counts = WriteCounts()
         for shape, group in by_shape(self.write.scopes).items():
             counts += self._delete(shape, group)
         return counts if self.write.frame.empty else counts + self._upsert()
 
-    def _copy(self) -> None:
+    def _nothing_stored(self) -> bool:
+        """Whether no stored row lies in the scopes of a large write, so that none can be changed or in its way."""
+        stamp, keys = tables.time_column(self.write.table), set(contracts.keys_of(self.write.table))
+        shapes = by_shape(self.write.scopes)
+        if len(self.write.frame) <= MANY or not shapes:
+            return False
+        # A stored row with the key of an incoming one lies in the same scope, if scopes speak of key columns alone.
+        if any(on != stamp or not {on, *where} <= keys for on, where in shapes):
+            return False
+        return not any(self._any_stored(shape, group) for shape, group in shapes.items())
+
+    def _any_stored(self, shape: Shape, group: Sequence[tuple[Any, ...]]) -> bool:
+        found = self._step(
+            "SELECT EXISTS (SELECT FROM unnest(%s::timestamptz[], %s::timestamptz[]{arrays}) AS scope({parts}) "
+            "WHERE EXISTS (SELECT FROM {table} t WHERE {inside}))",
+            [list(column) for column in zip(*group, strict=True)],
+            **_scope_parts(shape),
+        ).fetchone()
+        return bool(found and found[0])
+
+    def _fill(self) -> WriteCounts:
         rows = self.write.frame
-        # LIKE takes types and NOT NULL; the stored table's other checks come with the insert.
-        self._step("CREATE TEMP TABLE {incoming} (LIKE {table}) ON COMMIT DROP")
-        if rows.empty:
-            return
-        query = self._sql("COPY {incoming} ({columns}) FROM STDIN (FORMAT csv)", columns=column_names(rows.columns))
+        self._copy(self.table)
+        return WriteCounts(len(rows), since=_stamp(rows[tables.time_column(self.write.table)].min()))
+
+    def _copy(self, target: sql.Identifier) -> None:
+        rows = self.write.frame
+        query = self._sql(
+            "COPY {target} ({columns}) FROM STDIN (FORMAT csv)", target=target, columns=column_names(rows.columns)
+        )
         with self.cursor.copy(query) as copy:
             for piece in rows_as_csv.encode(self.write.table, rows):
                 copy.write(piece)
-        if len(rows) > ANALYZE_ABOVE:
-            self._step("ANALYZE {incoming}")
 
     def _upsert(self) -> WriteCounts:
         columns = [str(name) for name in self.write.frame.columns]
@@ -89,23 +119,15 @@ class Change:
 
     def _delete(self, shape: Shape, group: Sequence[tuple[Any, ...]]) -> WriteCounts:
         """Delete the stored rows of scopes of one shape that the write does not have."""
-        stamp, where = shape
-        parts = [f"w{number}" for number in range(len(where))]
         found = self._step(
             "WITH gone AS (DELETE FROM {table} t "
             "USING unnest(%s::timestamptz[], %s::timestamptz[]{arrays}) AS scope({parts}) "
-            "WHERE t.{stamp} > scope.a AND t.{stamp} <= scope.b{matches} "
-            "AND NOT EXISTS (SELECT FROM {incoming} s WHERE {same_key}) RETURNING t.{stamp} AS at) "
+            "WHERE {inside} AND NOT EXISTS (SELECT FROM {incoming} s WHERE {same_key}) RETURNING t.{stamp} AS at) "
             "SELECT count(*), min(at) FROM gone",
             [list(column) for column in zip(*group, strict=True)],
-            arrays=sql.SQL(", %s::text[]" * len(where)),
-            parts=column_names(["a", "b", *parts]),
-            stamp=sql.Identifier(stamp),
-            matches=sql.SQL("").join(
-                sql.SQL(" AND t.{} = scope.{}").format(sql.Identifier(name), sql.Identifier(part))
-                for name, part in zip(where, parts, strict=True)
-            ),
+            stamp=sql.Identifier(shape[0]),
             same_key=self._same_key(),
+            **_scope_parts(shape),
         ).fetchone()
         deleted, since = found or (0, None)
         return WriteCounts(deleted=deleted, since=_stamp(since))
@@ -120,6 +142,20 @@ class Change:
 
     def _step(self, text: str, parameters: Sequence[Any] | None = None, **parts: sql.Composable) -> "Cursor[Any]":
         return self.step(self.cursor, self._sql(text, **parts), parameters)
+
+
+def _scope_parts(shape: Shape) -> dict[str, sql.Composable]:
+    """What a statement needs to join the table (``t``) with scopes of one shape, which are given as arrays."""
+    stamp, where = shape
+    names = [f"w{number}" for number in range(len(where))]
+    inside: sql.Composable = sql.SQL("t.{0} > scope.a AND t.{0} <= scope.b").format(sql.Identifier(stamp))
+    for column, name in zip(where, names, strict=True):
+        inside += sql.SQL(" AND t.{} = scope.{}").format(sql.Identifier(column), sql.Identifier(name))
+    return {
+        "arrays": sql.SQL(", %s::text[]" * len(where)),
+        "parts": column_names(["a", "b", *names]),
+        "inside": inside,
+    }
 
 
 def column_names(columns: Iterable[str], alias: str | None = None) -> sql.Composed:

@@ -142,3 +142,47 @@ def test_the_scratch_schema_of_a_replay_is_written_and_public_is_not(
     Warehouse(engine, "scratch").write([Write("ohlcv", make_bars(), [Scope(february)])])
     assert Warehouse(engine).read("ohlcv").empty
     assert len(Warehouse(engine, "scratch").read("ohlcv")) == 3
+
+
+def test_many_rows_for_an_empty_scope_are_stored_as_few_are(warehouse: Warehouse, make_bars: MakeBars) -> None:
+    """From 2,000 rows on, rows for scopes in which nothing is stored are copied straight into the table."""
+    rows = make_bars(hours=2500)
+    window = Window(utc("2024-01-01"), utc("2025-01-01"))
+    elsewhere = make_bars("2023-12-31 22:00", 3), make_bars(hours=2, symbol="ETH/USDT")
+    warehouse.write([Write("ohlcv", pd.concat(elsewhere))])
+    statements: list[str] = []
+    sent = warehouse._step
+
+    def noted(cursor: Any, query: Any, parameters: Any = None) -> Any:
+        statements.append(query if isinstance(query, str) else query.as_string(cursor))
+        return sent(cursor, query, parameters)
+
+    warehouse._step = noted  # type: ignore[method-assign]
+    write = Write("ohlcv", rows, [Scope(window, {"venue": "kraken", "symbol": "BTC/USDT"})])
+    done = warehouse.write([write])["ohlcv"]
+    assert (done, done.since) == (WriteCounts(inserted=2500), rows["ts"].min())
+    assert not any("TEMP TABLE" in statement for statement in statements)
+    pd.testing.assert_frame_equal(
+        warehouse.read("ohlcv", symbols=["BTC/USDT"], window=window), rows, check_like=True, check_dtype=False
+    )
+    assert warehouse.write([write]) == {"ohlcv": WriteCounts(unchanged=2500)}
+    assert any("TEMP TABLE" in statement for statement in statements)
+
+
+@pytest.mark.parametrize("where", [{"venue": "kraken", "symbol": "BTC/USDT"}, {"symbol": ["BTC/USDT"]}, {}])
+def test_one_stored_row_in_the_scope_of_many_is_replaced(
+    warehouse: Warehouse, make_bars: MakeBars, where: dict[str, Any]
+) -> None:
+    rows = make_bars(hours=2500)
+    window = Window(utc("2024-01-01"), utc("2025-01-01"))
+    gone = make_bars("2024-12-01", 1)
+    warehouse.write([Write("ohlcv", pd.concat([rows.iloc[[7]].assign(volume=9.0), gone]))])
+    done = warehouse.write([Write("ohlcv", rows, [Scope(window, where)])])["ohlcv"]
+    assert done == WriteCounts(inserted=2499, updated=1, deleted=1)
+    assert warehouse.read("ohlcv")["volume"].eq(1.5).all()
+
+
+def test_many_rows_without_scopes_update_what_is_stored(warehouse: Warehouse, make_bars: MakeBars) -> None:
+    rows = make_bars(hours=2500)
+    warehouse.write([Write("ohlcv", rows.iloc[[3]].assign(volume=1.0))])
+    assert warehouse.write([Write("ohlcv", rows)]) == {"ohlcv": WriteCounts(inserted=2499, updated=1)}
