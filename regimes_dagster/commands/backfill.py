@@ -74,13 +74,15 @@ def run_months(
         Called with the asset that ended, how many have ended and how many there are.
     """
     from dagster import AssetKey
+    from dagster._core.definitions.job_base import InMemoryJob
+    from dagster._core.execution.execute_in_process import core_execute_in_process
 
     from regimes_dagster.checks import ABOUT_NOW
     from regimes_dagster.jobs import HOURLY, QUIET, range_tags
 
     job = definitions.resolve_job_def(HOURLY)
-    chosen = None if assets is None else [AssetKey(name) for name in assets]
-    steps = len((job if chosen is None else job.get_subset(asset_selection=set(chosen))).graph.nodes)
+    chosen = [AssetKey(name) for name in assets or ()]
+    steps = len((job.get_subset(asset_selection=set(chosen)) if chosen else job).graph.nodes)
     run_id = str(uuid.uuid4())
     ended: list[str] = []
 
@@ -92,13 +94,16 @@ def run_months(
 
     instance.add_event_listener(run_id, listen)
     start = time.monotonic()
-    result = job.execute_in_process(
+    # `job.execute_in_process` is this call, but for keeping what every asset returned until the end of the run.
+    result = core_execute_in_process(
+        job=InMemoryJob(job.as_ephemeral_job(resource_defs={}, input_values={}, asset_selection=chosen)),
         instance=instance,
         run_id=run_id,
-        asset_selection=chosen,
-        tags={**range_tags(str(first), str(last)), **(tags or {})},
+        asset_selection=frozenset(chosen),
+        run_tags={**range_tags(str(first), str(last)), **(tags or {})},
         run_config=QUIET,
         raise_on_error=False,
+        output_capturing_enabled=False,
     )
     evaluated = result.get_asset_check_evaluations()
     checks = [check for check in evaluated if not check.passed and check.check_name not in ABOUT_NOW]

@@ -23,6 +23,10 @@ REACH = 40.0
 #: The Gaussian kernel is cut off here, in bandwidths (4e-6 of its height).
 KERNEL_REACH = 5.0
 
+#: Rows smoothed at once, of like bandwidths: their grids stay in the processor's cache, and none is smoothed further
+#: than it needs (less than half the time of all rows of a batch together).
+SMOOTHED_AT_ONCE = 64
+
 #: A peak must stand out by this share of the highest one (topographic prominence).
 MIN_PROMINENCE = 0.20
 
@@ -88,19 +92,30 @@ def density(row: Ints, n_rows: int, x: Floats, weight: Floats, bandwidth: Floats
     mass = (np.bincount(cell, weight * (1 - share), size) + np.bincount(cell + 1, weight * share, size)).reshape(
         n_rows, width
     )
+    out = np.empty_like(mass)
+    order = np.argsort(-bandwidth, kind="stable")
+    for start in range(0, n_rows, SMOOTHED_AT_ONCE):
+        some = order[start : start + SMOOTHED_AT_ONCE]
+        out[some] = _smoothed(mass[some], bandwidth[some])
+    return out, origin
+
+
+def _smoothed(mass: Floats, bandwidth: Floats) -> Floats:
+    """Rows of ``mass`` under the kernels of their bandwidths; the ends of each row are empty as far as these reach."""
+    reach = int(np.ceil(KERNEL_REACH * bandwidth.max() / STEP))
     offsets = np.arange(reach + 1) * STEP
     variance = bandwidth * bandwidth - STEP * STEP / 6
     kernel: Floats = np.exp(-0.5 * offsets**2 / variance[:, None])
     kernel[offsets > KERNEL_REACH * bandwidth[:, None]] = 0.0
+    width = mass.shape[1]
+    padded = np.pad(mass, ((0, 0), (reach, reach)))
     out: Floats = mass * kernel[:, :1]
     both = np.empty_like(mass)
     for j in range(1, reach + 1):
-        both[:] = 0.0
-        both[:, j:] = mass[:, :-j]
-        both[:, :-j] += mass[:, j:]
+        np.add(padded[:, reach - j : reach - j + width], padded[:, reach + j : reach + j + width], out=both)
         both *= kernel[:, j : j + 1]
         out += both
-    return out, origin
+    return out
 
 
 def find_peaks(f: Floats, origin: int) -> Peaks:
