@@ -89,9 +89,8 @@ def density(row: Ints, n_rows: int, x: Floats, weight: Floats, bandwidth: Floats
     width = int(number.max()) - origin + reach + 4
     cell = row * width + (number - origin)
     size = n_rows * width
-    mass: Floats = (
-        np.bincount(cell, weight * (1 - share), size) + np.bincount(cell + 1, weight * share, size)
-    ).reshape(n_rows, width)
+    binned = np.bincount(cell, weight * (1 - share), size) + np.bincount(cell + 1, weight * share, size)
+    mass = np.asarray(binned, dtype=np.float64).reshape(n_rows, width)
     out = np.empty_like(mass)
     order = np.argsort(-bandwidth, kind="stable")
     for start in range(0, n_rows, SMOOTHED_AT_ONCE):
