@@ -1,292 +1,195 @@
-"""What the dashboard costs: first view, switches, refresh, bytes, REST under load, memory.
+"""What the dashboard costs its reader and its machine: browser, REST, memory, with 3 and with 100 symbols.
 
-What belongs here: the measurement and its report (JSON on standard output, a table on standard error). What does
-not: limits that fail a test. Two fillings are measured: 3 years x 3 symbols and 1 year x 100 symbols; the latter
-takes some minutes to write. Times are in milliseconds.
+What belongs here: the two cases and their tables. What does not: how each figure is taken (``dashboard_browser``,
+``dashboard_load``) and the rows (``dashboard_market``).
 
-    python -m bench.dashboard --symbols 3 --days 1095
-    python -m bench.dashboard --symbols 100 --days 365
+    python -m bench dashboard                      both cases, into bench/README.md
+    python -m bench.dashboard 100x1y --keep DIR    one case; the filled database stays in DIR for the next time
 """
 
 import argparse
 import asyncio
 import json
-import multiprocessing
-import os
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
-from typing import Any
 
-import httpx
 import sqlalchemy as sa
-from playwright.sync_api import Page, expect, sync_playwright
 
-from regimes_dagster import database, migrations
+from bench import dashboard_market
+from bench.dashboard_browser import Seen, Soak, look, open_browser, soak, spread
+from bench.dashboard_load import ROUTES, Served, load
+from bench.report import SMALL, Result, write_report
+from regimes_dagster import database
 from regimes_dagster.embedded import EmbeddedServer
-from tests.e2e import market
-from tests.e2e.conftest import ARGUMENTS, SYMBOLS, chromium, newest_hour
 
-ROUTES = (
-    "/api/features",
-    "/api/cascades?hours=24",
-    "/api/volatility",
-    "/api/regimes",
-    "/api/funding",
-    "/api/correlation",
-    "/api/alerts?hours=24",
-    "/api/version",
-)
+PROCESSES = 2
+RATE, LOAD_S, SOAK_S, ROUNDS = 50, 60, 180, 12
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and maximum."""
-    ordered = sorted(values)
-    cut = quantiles(ordered, n=20, method="inclusive") if len(ordered) > 1 else ordered * 19
-    return {"p50": round(cut[9], 1), "p95": round(cut[18], 1), "max": round(ordered[-1], 1), "n": len(ordered)}
+@dataclass(frozen=True)
+class Case:
+    """How much is in the tables."""
+
+    name: str
+    title: str
+    symbols: int
+    days: int
 
 
-def main() -> None:
-    """Fill, serve, measure."""
+CASES = {
+    case.name: case
+    for case in (
+        Case("3x3y", "3 symbols x 3 years", 3, 3 * 365),
+        Case("100x1y", "100 symbols x 1 year", 100, 365),
+        Case("3x30d", "3 symbols x 30 days", 3, 30),
+    )
+}
+#: What `python -m bench dashboard` runs; the smallest case is for trying the benchmark itself.
+FULL = ("3x3y",) if SMALL else ("3x3y", "100x1y")
+
+
+def run() -> list[Result]:
+    """All cases, each in a database of its own."""
+    results = []
+    for name in FULL:
+        with tempfile.TemporaryDirectory(prefix="regimes-bench-") as folder:
+            results.append(measure(CASES[name], Path(folder)))
+    return results
+
+
+def measure(case: Case, folder: Path, *, rounds: int = ROUNDS, load_s: int = LOAD_S, soak_s: int = SOAK_S) -> Result:
+    """Fill (unless the folder holds the case already), serve, measure."""
+    symbols = dashboard_market.names(case.symbols)
+    folder.mkdir(parents=True, exist_ok=True)
+    server = EmbeddedServer(folder / "pg", {"fsync": "off", "synchronous_commit": "off"})
+    server.start()
+    try:
+        engine, filled_s = _filled(server.url("postgres"), folder / "filled.json", symbols, case.days)
+        environment = {
+            "DB_URL": server.url("postgres"),
+            "REGIMES_SYMBOLS": json.dumps(symbols),
+            "REGIMES_DASHBOARD__SNAPSHOT_SECONDS": "1",
+            "REGIMES_DASHBOARD__REFRESH_SECONDS": "5",
+        }
+        arrivals = dashboard_market.Arrivals(engine, symbols)
+        with Served(environment, PROCESSES) as served:
+            memory = [served.memory_mib()]
+            with open_browser() as browser:
+                seen = look(browser, served.url, symbols, arrivals, rounds)
+                memory.append(served.memory_mib())
+                left_open = soak(browser, served.url, arrivals, soak_s)
+            memory.append(served.memory_mib())
+            with arrivals:
+                times, statuses = asyncio.run(load(served.url, RATE, load_s))
+            memory.append(served.memory_mib())
+        engine.dispose()
+    finally:
+        server.stop("fast")
+    return _result(case, filled_s, seen, left_open, times, statuses, memory)
+
+
+def _filled(url: str, mark: Path, symbols: list[str], days: int) -> tuple[sa.Engine, float]:
+    """The engine on a filled database, and the seconds the filling took (when it was done)."""
+    wanted = {"symbols": len(symbols), "days": days}
+    if mark.exists():
+        found = json.loads(mark.read_text())
+        if {name: found[name] for name in wanted} != wanted:
+            raise SystemExit(f"{mark.parent} holds another case: {found}; name another folder")
+        return database.make_engine(url), found["seconds"]
+    started = time.monotonic()
+    engine = dashboard_market.fill(url, symbols, days)
+    seconds = round(time.monotonic() - started)
+    mark.write_text(json.dumps({**wanted, "seconds": seconds}))
+    return engine, seconds
+
+
+def _result(
+    case: Case,
+    filled_s: float,
+    seen: Seen,
+    left_open: Soak,
+    times: dict[str, list[float]],
+    statuses: dict[int, int],
+    memory: list[list[int]],
+) -> Result:
+    everything = [value for values in times.values() for value in values]
+    rows: list[tuple[str, float, float, float]] = [
+        ("first view, new browser profile", *spread(seen.first)),
+        *[(f"page switch: {name}", *spread(values)) for name, values in seen.pages.items()],
+        ("symbol switch", *spread(seen.symbols)),
+        ("refresh callback", *spread(seen.callbacks)),
+        (f"REST at {RATE}/s, all", *spread(everything)),
+        *[(f"REST {route}", *spread(times[route])) for route in ROUTES],
+    ]
+    kilobytes = [value / 1000 for value in seen.refresh_bytes]
+    states = ("ready", "after browsing", "after the open page", "after the load")
+    return Result(
+        f"dashboard_{case.name}",
+        f"Dashboard, {case.title}",
+        f"{PROCESSES} serving processes and chromium on the same machine over loopback; milliseconds. An hour arrives "
+        "in every table before each refresh, and every 20 s during the load and the open page.",
+        ("", "p50 ms", "p95 ms", "largest ms"),
+        rows,
+        [
+            f"Bytes: first view {seen.first_bytes / 1000:,.0f} kB, the same page again "
+            f"{seen.again_bytes / 1000:,.0f} kB, a refresh of every panel {spread(kilobytes)[0]:,.0f} kB, the question "
+            f"for news {spread(seen.poll_bytes)[0]:,.0f} bytes with headers.",
+            f"Overview left open for {left_open.seconds:.0f} s, {left_open.refreshes} refreshes of every panel: "
+            f"{left_open.script_ms_per_s:.0f} ms of script and {left_open.task_ms_per_s:.0f} ms of all work per "
+            f"second; heap {left_open.heap_start_mib:.1f} to {left_open.heap_end_mib:.1f} MiB, nodes "
+            f"{left_open.nodes_start:,.0f} to {left_open.nodes_end:,.0f}, listeners "
+            f"{left_open.listeners_start:,.0f} to {left_open.listeners_end:,.0f}.",
+            "Resident MiB of the serving processes: "
+            + "; ".join(f"{name} {' + '.join(map(str, sizes))}" for name, sizes in zip(states, memory, strict=True))
+            + ".",
+            "Statuses under load: " + ", ".join(f"{n} x {status}" for status, n in sorted(statuses.items())) + ".",
+            f"Filling the tables took {filled_s:.0f} s.",
+        ],
+    )
+
+
+def main() -> int:
+    """One case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--symbols", type=int, default=3)
-    parser.add_argument("--days", type=int, default=1095)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=int, default=60, help="length of the REST load")
-    parser.add_argument("--rate", type=int, default=50, help="requests a second")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("case", choices=sorted(CASES))
+    parser.add_argument("--keep", type=Path, help="folder of the database, kept and used again")
+    parser.add_argument("--fill-only", action="store_true", help="only fill the folder given with --keep")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--load-seconds", type=int, default=LOAD_S)
+    parser.add_argument("--soak-seconds", type=int, default=SOAK_S)
+    parser.add_argument("--save", action="store_true", help="into bench/results and bench/README.md")
     options = parser.parse_args()
-    names = [*SYMBOLS, *(f"C{number:02d}/USDT" for number in range(3, options.symbols))][: options.symbols]
-    with tempfile.TemporaryDirectory(prefix="regimes-bench-") as folder:
-        server = EmbeddedServer(Path(folder) / "pg", {"fsync": "off", "synchronous_commit": "off"})
+    case = CASES[options.case]
+    if options.fill_only:
+        if options.keep is None:
+            parser.error("--fill-only needs --keep FOLDER")
+        options.keep.mkdir(parents=True, exist_ok=True)
+        server = EmbeddedServer(options.keep / "pg", {"fsync": "off", "synchronous_commit": "off"})
         server.start()
         try:
-            started = time.monotonic()
-            engine = _fill(server.url("postgres"), names, options.days)
-            report: dict[str, Any] = {
-                "symbols": options.symbols,
-                "days": options.days,
-                "filled_in_s": round(time.monotonic() - started),
-            }
-            environment = {
-                "DB_URL": server.url("postgres"),
-                "REGIMES_SYMBOLS": json.dumps(names),
-                "REGIMES_DASHBOARD__SNAPSHOT_SECONDS": "1",
-                "REGIMES_DASHBOARD__REFRESH_SECONDS": "5",
-            }
-            with _Process(environment, options.processes) as process:
-                report["browser"] = _browse(process.url, engine, names, options.rounds)
-                report["rest"] = asyncio.run(_load(process.url, options.rate, options.seconds))
-                report["memory_mb"] = process.memory()
-            engine.dispose()
+            symbols = dashboard_market.names(case.symbols)
+            print(_filled(server.url("postgres"), options.keep / "filled.json", symbols, case.days)[1], "s")
         finally:
-            server.stop("immediate")
-    print(json.dumps(report, indent=2))
-
-
-def _fill(url: str, names: list[str], days: int) -> sa.Engine:
-    engine = database.make_engine(url)
-    migrations.upgrade(engine)
-    if len(names) <= 10:
-        market.fill(engine, market.frames(names, newest_hour(), 24 * days))
-    else:
-        first = names[0]
-        for start in range(1, len(names), 9):
-            part = market.frames([first, *names[start : start + 9]], newest_hour(), 24 * days, seed=7)
-            market.fill(engine, part if start == 1 else _without(part, first))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("VACUUM ANALYZE"))
-    return engine
-
-
-def _without(part: market.Frames, symbol: str) -> market.Frames:
-    """The same rows without a symbol that is there already, and without what is no symbol's."""
-    kept = {}
-    for name, frame in part.items():
-        if name in ("webhook_endpoints", "signal_evidence"):
-            continue
-        if name == "correlation_features":
-            kept[name] = frame[frame["asset_pair"].str.startswith(f"{symbol}/")]
-        elif name == "alert_deliveries":
-            continue
-        else:
-            kept[name] = frame[frame["symbol"] != symbol]
-    kept["alerts"] = kept["alerts"][kept["alerts"]["event_type"] != "CORRELATION_BREAK"]
-    return kept
-
-
-class _Process:
-    """The served dashboard in processes of its own, as in production."""
-
-    def __init__(self, environment: dict[str, str], processes: int) -> None:
-        self._environment, self._processes = environment, processes
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: Any = None
-
-    def __enter__(self) -> "_Process":
-        self._process = multiprocessing.get_context("spawn").Process(
-            target=_serve, args=(self._environment, self._port, self._processes)
+            server.stop("fast")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="regimes-bench-") as folder:
+        result = measure(
+            case,
+            options.keep or Path(folder),
+            rounds=options.rounds,
+            load_s=options.load_seconds,
+            soak_s=options.soak_seconds,
         )
-        self._process.start()
-        limit = time.monotonic() + 90
-        while time.monotonic() < limit:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return self
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        raise RuntimeError("the dashboard did not become ready")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join(20)
-
-    def memory(self) -> list[int]:
-        """Resident megabytes of every serving process, the largest first."""
-        import psutil
-
-        own = psutil.Process(self._process.pid)
-        return sorted((one.memory_info().rss // 2**20 for one in (own, *own.children(recursive=True))), reverse=True)
-
-
-def _serve(environment: dict[str, str], port: int, processes: int) -> None:
-    os.environ.update(environment)
-    from dash_app.server import serve
-    from regimes_dagster.settings import load_settings
-
-    serve(load_settings(), port=port, processes=processes)
-
-
-# --- browser ---------------------------------------------------------------------------------------------
-
-
-def _settled(page: Page) -> None:
-    expect(page.locator(".panel").first).to_be_visible(timeout=30_000)
-    expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=30_000)
-
-
-def _timed(action: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    action()
-    return 1000 * (time.perf_counter() - started)
-
-
-def _browse(url: str, engine: sa.Engine, names: list[str], rounds: int) -> dict[str, Any]:
-    program = chromium()
-    if program is None:
-        return {"skipped": "no chromium on this machine"}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        first, bytes_seen = [], 0
-        for number in range(rounds):
-            context = browser.new_context(viewport={"width": 1440, "height": 1000})
-            page = context.new_page()
-            client = context.new_cdp_session(page)
-            client.send("Network.enable")
-            sizes: list[float] = []
-            client.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
-            first.append(_timed(lambda page=page: (page.goto(url), _settled(page))))  # type: ignore[misc]
-            page.wait_for_timeout(300)
-            bytes_seen = int(sum(sizes))
-            if number < rounds - 1:
-                context.close()
-        callbacks: list[float] = []
-        page.on(
-            "requestfinished",
-            lambda request: (
-                callbacks.append(request.timing["responseEnd"]) if "_dash-update-component" in request.url else None
-            ),
-        )
-        pages, symbols, refreshes = [], [], []
-        for _ in range(rounds):
-            for name in ("Volatility", "Cascades", "Overview"):
-                pages.append(
-                    _timed(
-                        lambda name=name: (
-                            page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click(),
-                            page.wait_for_url("**"),
-                            _settled(page),
-                        )
-                    )
-                )  # type: ignore[misc]
-            symbols.append(_timed(lambda: _next_symbol(page, names)))
-        callbacks.clear()
-        for number in range(rounds):
-            refreshes.append(_timed(lambda number=number: _write_and_wait(page, engine, names[0], number)))  # type: ignore[misc]
-        browser.close()
-    return {
-        "first_view_ms": spread(first),
-        "first_view_bytes": bytes_seen,
-        "page_switch_ms": spread(pages),
-        "symbol_switch_ms": spread(symbols),
-        "refresh_callback_ms": spread(callbacks),
-        "row_written_until_seen_ms": spread(refreshes),
-    }
-
-
-def _next_symbol(page: Page, names: list[str]) -> None:
-    now = page.locator("#price-chart .js-plotly-plot").evaluate("plot => plot.data[0].name")
-    position = next(i for i, name in enumerate(names) if name.startswith(f"{now}/"))
-    wanted = names[(position + 1) % len(names)]
-    listed = page.locator("[data-panel=price] select[data-param=symbol]")
-    if listed.count():
-        listed.select_option(wanted)
-    else:
-        page.get_by_role("navigation", name="Symbol").get_by_role("link", name=wanted.split("/")[0], exact=True).click()
-    limit = time.monotonic() + 20
-    while page.locator("#price-chart .js-plotly-plot").evaluate("plot => plot.data[0].name") != wanted.split("/")[0]:
-        if time.monotonic() > limit:
-            raise RuntimeError(f"{wanted} did not appear")
-        page.wait_for_timeout(10)
-
-
-def _write_and_wait(page: Page, engine: sa.Engine, symbol: str, number: int) -> None:
-    share = 0.30 + 0.01 * number
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "UPDATE regimes SET confidence = :share WHERE symbol = :symbol AND ts = (SELECT max(ts) FROM "
-                "regimes WHERE symbol = :symbol)"
-            ),
-            {"share": share, "symbol": symbol},
-        )
-    block = page.locator("[data-panel=regimes] .regime-row").first
-    expect(block).to_contain_text(f"{100 * share:.0f} %", timeout=30_000)
-
-
-# --- REST ------------------------------------------------------------------------------------------------
-
-
-async def _load(url: str, rate: int, seconds: int) -> dict[str, Any]:
-    times: dict[str, list[float]] = {route: [] for route in ROUTES}
-    statuses: dict[int, int] = {}
-    limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-    async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
-
-        async def ask(route: str, due: float) -> None:
-            answer = await client.get(route)
-            times[route].append(1000 * (time.perf_counter() - due))
-            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
-
-        begun = time.perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(rate * seconds):
-                due = begun + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                tasks.create_task(ask(ROUTES[number % len(ROUTES)], due))
-    everything = [value for values in times.values() for value in values]
-    return {
-        "all_ms": spread(everything),
-        "statuses": statuses,
-        **{route: spread(values) for route, values in times.items()},
-    }
+    if options.save:
+        result.save()
+        print(write_report())
+    for row in result.rows:
+        print(f"{row[0]:36}", *(f"{value:>9}" for value in row[1:]))
+    print("\n".join(result.notes))
+    return 0
 
 
 if __name__ == "__main__":
