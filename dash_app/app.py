@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dash_app import shell, static
+from dash_app import packing, shell, static
 from dash_app.api import routes
 from dash_app.api.metrics import Metrics
 from dash_app.guard import Guard, content_policy
@@ -64,6 +64,7 @@ def build_app(settings: Settings, database_url: str, *, schema: str = "public") 
     dash = shell.make()
     dash.layout = page_shell(settings)
     wire(dash, settings, keeper, reader)
+    packing.pack_pages(dash.server)
     index = _index(dash)
 
     @asynccontextmanager

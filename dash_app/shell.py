@@ -4,7 +4,8 @@ What belongs here: which scripts the page loads and in which order, the first pa
 the hashes for the content security policy. What does not: callbacks (``wiring.py``).
 
 Dash's own way of loading plotly is the full bundle (1.47 MB compressed); the vendored finance bundle (429 kB) is
-put before Dash's scripts instead: ``dcc.Graph`` uses ``window.Plotly`` when it is there.
+put before Dash's scripts instead: ``dcc.Graph`` uses ``window.Plotly`` when it is there. Dash's two descriptions of
+the page are asked for at once, so that they come while the scripts are read.
 """
 
 import re
@@ -30,6 +31,8 @@ INDEX = """<!DOCTYPE html>
 <script src="{theme}"></script>
 <link rel="stylesheet" href="{style}">
 <link rel="preload" as="script" href="{plotly}">
+<link rel="preload" as="fetch" href="/_dash-layout" crossorigin="anonymous">
+<link rel="preload" as="fetch" href="/_dash-dependencies" crossorigin="anonymous">
 </head>
 <body>
 <div id="react-entry-point"><div class="shell">

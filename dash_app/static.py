@@ -1,12 +1,15 @@
-"""Files that never change under their address: compressed once, kept in memory, cached for a year by browsers.
+"""Files of the page: compressed once, kept in memory, cached for a year where the address has a fingerprint.
 
-What belongs here: our own assets under ``/static/<fingerprint>/``, and Dash's component bundles, which Dash already
-addresses by fingerprint but would read, and send uncompressed, on every request. What does not: pages and data.
+What belongs here: our own assets under ``/static/<fingerprint>/``, and Dash's component bundles, which Dash would read,
+and send uncompressed, on every request. Most of them carry a fingerprint in their address; the parts that Dash loads
+later (``async-graph.js``) do not, and are asked for again each time (304 while they are the same), so that an upgrade
+never mixes old parts with new ones. What does not: pages and data.
 """
 
 import gzip
 import hashlib
 import mimetypes
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +19,13 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dash_app import packing
+
 ASSETS = Path(__file__).parent / "assets"
 PLOTLY = "vendor/plotly-finance-4.1.0.min.js"
 IMMUTABLE = "public, max-age=31536000, immutable"
+#: Dash's fingerprints: version and time of change, between dots, e.g. ``v4_4_1m1795644768``.
+FINGERPRINT = re.compile(r"v[\w-]+m[0-9a-fA-F]+")
 COMPRESSIBLE = (".js", ".css", ".svg", ".json", ".txt")
 
 
@@ -29,6 +36,7 @@ class File:
     plain: bytes
     packed: bytes | None
     kind: str
+    tag: str
 
 
 def _packed(data: bytes, name: str) -> bytes | None:
@@ -60,16 +68,17 @@ class Static:
         if file is None:
             await Response("not found", 404)(scope, receive, send)
             return
-        accepts = "gzip" in Headers(scope=scope).get("accept-encoding", "")
+        fixed = path.startswith("/static/") or any(map(FINGERPRINT.fullmatch, path.rsplit("/", 1)[-1].split(".")))
+        lasting = {"Cache-Control": IMMUTABLE if fixed else "no-cache", "ETag": file.tag, "Vary": "Accept-Encoding"}
+        if not fixed and Headers(scope=scope).get("if-none-match", "") == file.tag:
+            await Response(status_code=304, headers=lasting)(scope, receive, send)
+            return
+        accepts = packing.accepted(Headers(scope=scope).get("accept-encoding", ""))
         use_packed = accepts and file.packed is not None
         response = Response(
             file.packed if use_packed else file.plain,
             media_type=file.kind,
-            headers={
-                "Cache-Control": IMMUTABLE,
-                "Vary": "Accept-Encoding",
-                **({"Content-Encoding": "gzip"} if use_packed else {}),
-            },
+            headers={**lasting, **({"Content-Encoding": "gzip"} if use_packed else {})},
         )
         await response(scope, receive, send)
 
@@ -83,7 +92,8 @@ class Static:
                 found = _asset(path) if path.startswith("/static/") else self._bundle(path)
                 if found is None:
                     return None
-                self._files[path] = File(found[0], _packed(found[0], path), found[1])
+                tag = f'W/"{hashlib.blake2s(found[0], digest_size=9).hexdigest()}"'
+                self._files[path] = File(found[0], _packed(found[0], path), found[1], tag)
             return self._files[path]
 
 

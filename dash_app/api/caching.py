@@ -1,7 +1,7 @@
 """Answers that cost little to ask for again.
 
-What belongs here: JSON out, ETags, and a small memory of answers made from the present state. What does not: what
-the answers say.
+What belongs here: JSON out (compressed where the caller takes that), ETags, and a small memory of answers made from
+the present state. What does not: what the answers say.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dash_app.snapshot import SnapshotKeeper
+from dash_app import packing
+from dash_app.snapshot import Snapshot
 
 #: Answers kept per process.
 KEPT = 256
@@ -35,26 +36,33 @@ def _plain(value: Any) -> str:
 class Answers:
     """Answers made from the present state, remembered until it changes."""
 
-    def __init__(self, keeper: SnapshotKeeper) -> None:
-        self._keeper = keeper
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, bool], bytes] = OrderedDict()
 
-    def remembered(self, request: Request, build: Callable[[], Any]) -> Response:
-        """The answer to a request that depends on nothing but the present state and the address."""
-        tag = self.tag(request)
+    def remembered(self, request: Request, snap: Snapshot, build: Callable[[], Any]) -> Response:
+        """The answer to a request that depends on nothing but a state and the address.
+
+        ``snap`` is the state that ``build`` uses: taking the newest one for the tag could put an old answer under a
+        new tag, and callers would keep it until the next change.
+        """
+        tag = self.tag(request, snap)
         if matches(request, tag):
             return Response(status_code=304, headers={"ETag": tag, "Cache-Control": CACHE_CONTROL})
-        body = self._kept.get(tag)
+        small = packs(request)
+        body = self._kept.get((tag, small))
         if body is None:
-            body = encode(build())
-            self._kept[tag] = body
+            plain = self._kept.get((tag, False)) or encode(build())
+            body = packing.packed(plain) if small and len(plain) >= packing.LEAST_BYTES else plain
+            self._kept[tag, body is not plain] = body
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        return send(body, tag)
+            return _response(body, tag, is_packed=body is not plain)
+        return _response(body, tag, is_packed=small)
 
-    def tag(self, request: Request) -> str:
+    @staticmethod
+    def tag(request: Request, snap: Snapshot) -> str:
         """A weak ETag: the address and the version of the state (ages may differ)."""
-        text = f"{request.url.path}?{request.url.query}|{self._keeper.current.etag()}"
+        text = f"{request.url.path}?{request.url.query}|{snap.etag()}"
         return f'W/"{hashlib.blake2s(text.encode(), digest_size=9).hexdigest()}"'
 
 
@@ -63,7 +71,19 @@ def matches(request: Request, tag: str) -> bool:
     return tag in [one.strip() for one in request.headers.get("if-none-match", "").split(",")]
 
 
-def send(body: bytes, tag: str | None = None) -> Response:
-    """JSON bytes as a response."""
-    headers = {"Cache-Control": CACHE_CONTROL if tag else "no-store", **({"ETag": tag} if tag else {})}
+def packs(request: Request) -> bool:
+    """Whether the caller takes a compressed answer."""
+    return packing.accepted(request.headers.get("accept-encoding", ""))
+
+
+def send(request: Request, body: bytes) -> Response:
+    """JSON bytes that nobody keeps, as a response."""
+    small = packs(request) and len(body) >= packing.LEAST_BYTES
+    return _response(packing.packed(body) if small else body, None, is_packed=small)
+
+
+def _response(body: bytes, tag: str | None, *, is_packed: bool) -> Response:
+    headers = {"Cache-Control": CACHE_CONTROL if tag else "no-store", "Vary": "Accept-Encoding"}
+    headers |= {"ETag": tag} if tag else {}
+    headers |= {"Content-Encoding": "gzip"} if is_packed else {}
     return Response(body, media_type="application/json", headers=headers)

@@ -88,7 +88,7 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
             raise problems.wrong("from", from_ or start.isoformat(), f"must lie before to ({end.isoformat()})")
         if format == "json":
             statement = export.select(name, chosen, key=key, start=start, end=end, limit=limit + 1, offset=offset)
-            return await run_in_threadpool(lambda: _page(reader, statement, name, chosen, limit, offset))
+            return await run_in_threadpool(lambda: _page(request, reader, statement, name, chosen, limit, offset))
         statement = export.select(name, chosen, key=key, start=start, end=end)
         return await run_in_threadpool(lambda: _stream(reader, statement, name, chosen, format, slots))
 
@@ -125,12 +125,19 @@ def _key(table: str, symbol: str | None, pair: str | None, settings: Settings, k
 
 
 def _page(
-    reader: Reader, statement: sa.Select[Any], table: str, columns: Sequence[str], limit: int, offset: int
+    request: Request,
+    reader: Reader,
+    statement: sa.Select[Any],
+    table: str,
+    columns: Sequence[str],
+    limit: int,
+    offset: int,
 ) -> Response:
     rows = [list(row.values()) for row in reader.rows(statement)]
     more = len(rows) > limit
     page = rows[:limit]
     return send(
+        request,
         encode(
             {
                 "table": table,
@@ -139,7 +146,7 @@ def _page(
                 "count": len(page),
                 "next_offset": offset + limit if more else None,
             }
-        )
+        ),
     )
 
 

@@ -75,7 +75,7 @@ def moment(name: str, text: str | None) -> datetime | None:
 def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRouter:
     """Routes ``/api/features``, ``/api/cascades``, ``/api/volatility``, ... and ``/api/alerts``."""
     routes = APIRouter(prefix="/api", tags=["now"], responses=ERRORS)
-    answers = Answers(keeper)
+    answers = Answers()
 
     def snapshot() -> Snapshot:
         snap = keeper.current
@@ -97,9 +97,9 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
     async def features(request: Request, symbol: Symbol = None, at: At = None) -> Response:
         symbols, when = chosen(symbol), moment("at", at)
         if when is not None:
-            return await run_in_threadpool(lambda: send(encode(_features_at(reader, settings, symbols, when))))
+            return await run_in_threadpool(lambda: send(request, encode(_features_at(reader, settings, symbols, when))))
         snap = snapshot()
-        return answers.remembered(request, lambda: _features(snap, symbols))
+        return answers.remembered(request, snap, lambda: _features(snap, symbols))
 
     @routes.get(
         "/cascades",
@@ -111,10 +111,11 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
         snap, symbols = snapshot(), chosen(symbol)
         if hours == 24:
             rows = [row for row in snap.cascades if row["symbol"] in symbols][:limit]
-            return answers.remembered(request, lambda: _envelope(snap, [_cascade(row) for row in rows]))
+            return answers.remembered(request, snap, lambda: _envelope(snap, [_cascade(row) for row in rows]))
         return await run_in_threadpool(
             lambda: answers.remembered(
                 request,
+                snap,
                 lambda: _envelope(
                     snap,
                     [
@@ -141,7 +142,7 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
                 ]
             else:
                 picked = [rows[one] for one in symbols if one in rows]
-            return answers.remembered(request, lambda: _envelope(snap, picked))
+            return answers.remembered(request, snap, lambda: _envelope(snap, picked))
 
         summary = f"Newest row of {table} per {'pair' if section == 'correlation' else 'symbol'}"
         routes.add_api_route(
@@ -184,7 +185,7 @@ def router(settings: Settings, keeper: SnapshotKeeper, reader: Reader) -> APIRou
             )
             return _envelope(snap, rows)
 
-        return await run_in_threadpool(lambda: answers.remembered(request, build))
+        return await run_in_threadpool(lambda: answers.remembered(request, snap, build))
 
     return routes
 

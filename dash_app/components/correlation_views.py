@@ -7,7 +7,9 @@ table (``pages/correlation.py``).
 from typing import Any
 
 from dash_app import theme, wording
+from dash_app.components import crowd
 from dash_app.components.market_charts import revision, x_axis
+from dash_app.components.table import Column, numbers, table
 from dash_app.panels import Context, Figure
 from dash_app.queries import history
 from dash_app.theme import faded
@@ -16,7 +18,9 @@ from dash_app.tree import Tree, h, link, note
 Row = dict[str, Any]
 
 #: A full matrix up to so many symbols (decision 20: beyond that each symbol against the benchmark).
-FULL_MATRIX = 8
+FULL_MATRIX = crowd.ALL
+#: Pairs listed in place of a matrix.
+UNUSUAL = 8
 
 
 def sides(pair: str) -> tuple[str, str]:
@@ -26,27 +30,32 @@ def sides(pair: str) -> tuple[str, str]:
 
 
 def matrix(context: Context) -> Tree:
-    """72 h correlations; the stronger the shade, the higher. Broken pairs carry a mark."""
+    """72 h correlations; the stronger the shade, the higher. Broken pairs carry a mark.
+
+    Beyond ``FULL_MATRIX`` symbols: the pairs furthest below their usual band.
+    """
     rows = context.snap.correlation
     if not rows:
         return note("No correlations yet. They need 65 common hours of two symbols.")
     by_pair = {frozenset(sides(pair)): row for pair, row in rows.items()}
-    symbols = [symbol for symbol in context.settings.symbols if any(symbol in pair for pair in by_pair)]
-    across = symbols if len(symbols) <= FULL_MATRIX else symbols[:1]
+    known = {symbol for pair in by_pair for symbol in pair}
+    symbols = [symbol for symbol in context.settings.symbols if symbol in known]
+    if len(symbols) > FULL_MATRIX:
+        return _unusual(context)
     head = h(
         "tr",
         None,
         h("th", {"scope": "col"}, h("span", "sr", "Symbol")),
-        *(h("th", {"scope": "col", "class": "mid"}, wording.base(symbol)) for symbol in across),
+        *(h("th", {"scope": "col", "class": "mid"}, wording.base(symbol)) for symbol in symbols),
     )
     body = [
         h(
             "tr",
             {"key": one},
             h("th", {"scope": "row"}, wording.base(one)),
-            *(_cell(context, by_pair.get(frozenset((one, other))), one == other) for other in across),
+            *(_cell(context, by_pair.get(frozenset((one, other))), one == other) for other in symbols),
         )
-        for one in (symbols if len(symbols) <= FULL_MATRIX else symbols[1:])
+        for one in symbols
     ]
     return h(
         "div",
@@ -59,6 +68,52 @@ def matrix(context: Context) -> Tree:
             h("tbody", None, *body),
         ),
     )
+
+
+def _unusual(context: Context) -> Tree:
+    rows = context.snap.correlation
+
+    def rank(pair: str) -> tuple[float, ...]:
+        z = rows[pair]["break_z"] if pair in rows else None
+        return (-100.0,) if z is None else (-z,)
+
+    pairs = [pair for pair in context.snap.pairs if pair in rows]
+    shown = crowd.telling(pairs, context.view.pair, rank, UNUSUAL)
+    columns = [
+        Column("Pair", lambda row: wording.pair_name(row["asset_pair"]), lambda row: row["asset_pair"]),
+        Column("72 h", lambda row: _link(context, row), lambda row: row["return_correlation"], number=True),
+        Column(
+            "Usual band",
+            lambda row: (
+                f"{wording.number(row['band_low'], sign=True)} to {wording.number(row['band_high'], sign=True)}"
+            ),
+            lambda row: row["band_low"],
+            number=True,
+        ),
+        numbers("break_z", "break_z", wording.sigma),
+    ]
+    return h(
+        "div",
+        "block",
+        table(
+            "unusual-pairs",
+            "Pairs furthest below their usual band",
+            columns,
+            [rows[pair] for pair in shown],
+            empty="No pair has a correlation yet.",
+            row_key=lambda row: row["asset_pair"],
+            row_class=lambda row: "chosen" if row["asset_pair"] == context.view.pair else "",
+        ),
+        crowd.rest(
+            len(pairs), len(shown), "the furthest below their band first", context.view.href(page="/correlation"), "all"
+        ),
+    )
+
+
+def _link(context: Context, row: Row) -> Tree:
+    mark = "⚡ " if row["trigger"] != "NONE" else ""
+    href = context.view.href(page="/correlation", pair=row["asset_pair"])
+    return link(href, mark + wording.number(row["return_correlation"], 2, sign=True))
 
 
 def _cell(context: Context, row: Row | None, same: bool) -> Tree:

@@ -3,23 +3,95 @@
 What belongs here: the rows. What does not: history (``pages/regimes.py``).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from dash_app import wording
-from dash_app.components import badges
+from dash_app.components import badges, crowd
 from dash_app.panels import Context
 from dash_app.tree import Tree, h, link, moment, note
+
+Row = dict[str, Any]
 
 TIMEFRAMES = ("1h", "4h", "1d", "1w")
 
 
 def regime_rows(context: Context) -> Tree:
-    """One block per symbol, in the configured order."""
-    rows = context.snap.regimes
+    """One block per symbol in the configured order; of many symbols a line for each of the most telling ones."""
+    rows, symbols = context.snap.regimes, context.settings.symbols
     if not rows:
         return note("No regimes yet. They need about 30 days of hourly bars.")
-    return h("div", "rows", *(_row(context, symbol, rows.get(symbol)) for symbol in context.settings.symbols))
+    if crowd.many(len(symbols)):
+        return _many(context, symbols)
+    return h("div", "rows", *(_row(context, symbol, rows.get(symbol)) for symbol in symbols))
 
 
-def _row(context: Context, symbol: str, row: dict | None) -> Tree:  # type: ignore[type-arg]
+def _many(context: Context, symbols: Sequence[str]) -> Tree:
+    rows = context.snap.regimes
+
+    def rank(symbol: str) -> tuple[float, ...]:
+        row = rows.get(symbol)
+        if row is None:
+            return (0.0,)
+        return (1.0, row["state"] == "ACTIVE", row["confidence"] or 0.0, abs(row["long_bias"] or 0.0))
+
+    shown = crowd.telling(symbols, context.view.symbol, rank)
+    families = [rows[symbol]["family"] for symbol in symbols if symbol in rows]
+    confirmed = sum(1 for row in rows.values() if row["state"] == "ACTIVE")
+    return h(
+        "div",
+        "rows",
+        crowd.counted(
+            [
+                ("up", families.count(1), "fam-bull"),
+                ("down", families.count(-1), "fam-bear"),
+                ("no trend", families.count(0), "fam-neutral"),
+                ("confirmed", confirmed, "soft"),
+                ("without a regime", len(symbols) - len(families), "soft"),
+            ]
+        ),
+        *(_line(context, symbol, rows.get(symbol)) for symbol in shown),
+        crowd.rest(
+            len(symbols), len(shown), "confirmed ones first, by confidence", context.view.href(page="/regimes"), "all"
+        ),
+    )
+
+
+def _line(context: Context, symbol: str, row: Row | None) -> Tree:
+    name = link(context.view.href(page="/regimes", symbol=symbol), wording.base(symbol), class_="sym")
+    if row is None:
+        return h(
+            "div", {"class": "regime-line", "key": symbol}, h("div", "line", name, h("span", "soft", "no regime yet"))
+        )
+    limit = context.settings.multi_timeframe.confirm_threshold
+    return h(
+        "div",
+        {"class": "regime-line", "key": symbol},
+        h(
+            "div",
+            "line",
+            h("span", {"aria-hidden": "true"}, row["emoji"]),
+            name,
+            h("span", f"label fam-{badges.FAMILIES[row['family']]}", row["primary_regime"]),
+            h("span", "grow", ""),
+            h(
+                "span",
+                {"class": "num soft", "title": "Long bias: weighted directional lean, −1 to +1"},
+                wording.number(row["long_bias"], 2, sign=True),
+            ),
+            h("b", "num share", wording.whole_percent(row["confidence"])),
+        ),
+        badges.meter(
+            row["confidence"],
+            f"Confidence {wording.base(symbol)}",
+            text=f"{wording.whole_percent(row['confidence'])}, limit {wording.whole_percent(limit)}",
+            tick=limit,
+            kind="on" if row["state"] == "ACTIVE" else "off",
+        ),
+    )
+
+
+def _row(context: Context, symbol: str, row: Row | None) -> Tree:
     href = context.view.href(page="/regimes", symbol=symbol)
     if row is None:
         return h(

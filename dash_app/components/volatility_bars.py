@@ -4,15 +4,20 @@ What belongs here: the bars, drawn as page elements so that they read aloud and 
 does not: history (``pages/volatility.py``).
 """
 
+from typing import Any
+
 from dash_app import wording
-from dash_app.components import badges
+from dash_app.components import badges, crowd
 from dash_app.panels import Context
+from dash_app.theme import REGIME_MARKS
 from dash_app.tree import Tree, h, link, note
+
+Row = dict[str, Any]
 
 
 def volatility_bars(context: Context) -> Tree:
-    """Bars on one scale; edges of the regimes as lines where they fall on it."""
-    rows = context.snap.volatility
+    """Bars on one scale; edges of the regimes as lines where they fall on it. Of many symbols the most volatile."""
+    rows, symbols = context.snap.volatility, context.settings.symbols
     if not rows:
         return note("No volatility yet. It needs 22 of 24 hourly bars.")
     limits = context.settings.volatility
@@ -22,17 +27,29 @@ def volatility_bars(context: Context) -> Tree:
     top = max([*values, limits.high_vol_threshold * 0.8]) * 1.08
     edges = [(limits.stable_threshold, "1"), (limits.high_vol_threshold, "2"), (limits.explosive_threshold, "3")]
     shown = [edge for edge, _ in edges if edge < top]
-    body = [_bar(context, symbol, rows.get(symbol), top, shown) for symbol in context.settings.symbols]
+    chosen = crowd.telling(symbols, context.view.symbol, lambda symbol: (_size(rows.get(symbol)),))
+    body = [_bar(context, symbol, rows.get(symbol), top, shown) for symbol in chosen]
     scale = h(
         "div",
         {"class": "vol-scale", "aria-hidden": "true"},
         h("span", {"style": {"--x": "0%"}}, "0"),
         *(h("span", {"style": {"--x": f"{100 * edge / top:.2f}%"}}, f"{100 * edge:g} %") for edge in shown),
     )
-    return h("div", "vols", *body, scale)
+    if not crowd.many(len(symbols)):
+        return h("div", "vols", *body, scale)
+    regimes = [rows[symbol]["regime"] for symbol in symbols if symbol in rows]
+    counts = [(f"{mark} {name}", regimes.count(name), f"reg-{name.lower()}") for name, mark in REGIME_MARKS.items()]
+    more = crowd.rest(
+        len(symbols), len(chosen), "the most volatile first", context.view.href(page="/volatility"), "all"
+    )
+    return h("div", "vols dense", crowd.counted(counts), *body, scale, more)
 
 
-def _bar(context: Context, symbol: str, row: dict | None, top: float, edges: list[float]) -> Tree:  # type: ignore[type-arg]
+def _size(row: Row | None) -> float:
+    return -1.0 if row is None or row["volatility"] is None else float(row["volatility"])
+
+
+def _bar(context: Context, symbol: str, row: Row | None, top: float, edges: list[float]) -> Tree:
     href = context.view.href(page="/volatility", symbol=symbol)
     name = link(href, wording.base(symbol), class_="sym")
     if row is None or row["volatility"] is None:

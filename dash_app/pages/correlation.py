@@ -109,7 +109,7 @@ def _leader(row: Row) -> Tree | str:
 
 
 PARTS = (
-    Part("kmatrix-table", correlation_views.matrix, ("correlation",), ("symbol",)),
+    Part("kmatrix-table", correlation_views.matrix, ("correlation",), ("symbol", "pair")),
     Part("kmatrix-text", correlation_views.summary, ("correlation",)),
     Part(
         "kchart-controls",

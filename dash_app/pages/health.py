@@ -85,29 +85,36 @@ def _days(context: Context) -> dict[str, dict[datetime, Row]]:
 
 
 def _strip(days: dict[datetime, Row], kind: str, end: datetime, symbol: str) -> Tree:
-    """One cell per day: all hours, most, some, none, before the first row."""
+    """Days by how many of their hours are held: all, most, some, none, no rows yet. Like days are one piece."""
     last = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    cells, missing = [], 0
+    pieces: list[tuple[str, str, list[datetime]]] = []
+    missing = 0
     for back in range(DAYS - 1, -1, -1):
         day = last - timedelta(days=back)
         row = days.get(day)
         expected = 24 if back else max(1, round((end - last) / timedelta(hours=1)))
         if row is None:
-            cells.append(h("i", {"class": "g0", "title": f"{day:%d %b}: no rows"}))
-            continue
-        have = float(row[kind])
-        share = min(1.0, have / max(expected, 1)) if back != DAYS - 1 else min(1.0, have / max(row["hours"], 1))
-        gap = max(0, round((1 - share) * expected))
-        missing += gap
-        grade = 4 if share > 0.995 else 3 if share >= 0.9 else 2 if share > 0.01 else 1
-        cells.append(
-            h(
-                "i",
-                {"class": f"g{grade}", "title": f"{day:%d %b}: {gap} h missing" if gap else f"{day:%d %b}: complete"},
-            )
-        )
+            grade, word = "g0", "no rows"
+        else:
+            share = min(1.0, float(row[kind]) / max(expected if back != DAYS - 1 else row["hours"], 1))
+            gap = max(0, round((1 - share) * expected))
+            missing += gap
+            grade = f"g{4 if share > 0.995 else 3 if share >= 0.9 else 2 if share > 0.01 else 1}"
+            word = f"{gap} h missing" if gap else "complete"
+        if pieces and pieces[-1][:2] == (grade, word):
+            pieces[-1][2].append(day)
+        else:
+            pieces.append((grade, word, [day]))
+    cells = [
+        h("i", {"class": grade, "style": {"flex-grow": str(len(run))}, "title": f"{_span(run)}: {word}"})
+        for grade, word, run in pieces
+    ]
     label = f"{wording.base(symbol)} {kind}: {missing} hours missing in {DAYS} days"
-    return h("div", {"class": "strip", "role": "img", "aria-label": label}, *cells)
+    return h("div", {"class": "strip", "role": "img", "aria-label": label, "style": {"--days": str(DAYS)}}, *cells)
+
+
+def _span(days: list[datetime]) -> str:
+    return f"{days[0]:%d %b}" if len(days) == 1 else f"{days[0]:%d %b} to {days[-1]:%d %b}, each"
 
 
 def _symbols(context: Context) -> Tree:

@@ -97,7 +97,7 @@ LIQUIDATIONS = (
 )
 VOLATILITY = (Part("volatility-bars", volatility_bars.volatility_bars, ("volatility",), ("symbol",)),)
 CORRELATION = (
-    Part("correlation-matrix", correlation_views.matrix, ("correlation",), ("symbol",)),
+    Part("correlation-matrix", correlation_views.matrix, ("correlation",), ("symbol", "pair")),
     Part(
         "correlation-pairs",
         lambda context: controls.pairs(context.view, context.snap.pairs),
