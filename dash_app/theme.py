@@ -48,6 +48,9 @@ PALETTES: dict[str, Palette] = {
 
 REGIME_MARKS = {"STABLE": "●", "HIGH_VOL": "▲", "EXPLOSIVE": "◆", "EXTREME": "✖", "UNKNOWN": "○"}
 SEVERITY_MARKS = {"INFO": "●", "WARNING": "▲", "CRITICAL": "◆"}
+#: Fixed, so that charts below each other share their left edge, and drawn once: with margins that fit themselves plotly
+#: draws every chart a second time. Wide enough for ``$61,000`` and for days under hours.
+MARGIN = {"l": 58, "r": 10, "t": 8, "b": 38}
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -75,7 +78,6 @@ def axis(colours: Palette, **more: Any) -> dict[str, Any]:
         "linecolor": colours["line"],
         "zeroline": False,
         "tickfont": {"color": colours["soft"], "size": 11},
-        "automargin": True,
         "title": {"font": {"color": colours["soft"], "size": 11}},
         **more,
     }
@@ -102,7 +104,7 @@ def layout(colours: Palette, **more: Any) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": FONT, "size": 12, "color": colours["text"]},
-        "margin": {"l": 8, "r": 10, "t": 8, "b": 6},
+        "margin": MARGIN,
         "hovermode": "x unified",
         "hoverlabel": {
             "bgcolor": colours["raised"],

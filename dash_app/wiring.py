@@ -153,7 +153,12 @@ def _wire_page(app: Dash, page: panels.Page, context: Any) -> None:
                 {part.panel: f"Waiting for the database: {seen.snap.error}." for part in page.parts},
             ]
         news = panels.update(page.parts, seen, known or {})
-        return [*(news.content.get(part.id, no_update) for part in page.parts), news.have, news.problems]
+        drawn_from = "" if news.problems else seen.snap.etag()
+        return [
+            *(news.content.get(part.id, no_update) for part in page.parts),
+            {**news.have, "version": drawn_from},
+            news.problems,
+        ]
 
     paint, zoom = ClientsideFunction("regimes", "paint"), ClientsideFunction("regimes", "zoom")
     for part in page.parts:
@@ -163,6 +168,7 @@ def _wire_page(app: Dash, page: panels.Page, context: Any) -> None:
             )
         elif "start" in part.sees:
             app.clientside_callback(zoom, Input(part.id, "relayoutData"), prevent_initial_call=True)
+    app.clientside_callback(ClientsideFunction("regimes", "told"), Input(have, "data"), prevent_initial_call=True)
     app.clientside_callback(
         ClientsideFunction("regimes", "problems"), Input(f"problems-{_slug(page)}", "data"), prevent_initial_call=True
     )

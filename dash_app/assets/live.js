@@ -8,7 +8,7 @@
   const client = (window.dash_clientside = window.dash_clientside || {});
   const root = document.documentElement;
   const OFFLINE_AFTER_MS = 45000;
-  let answered = performance.now(), shownPage = null, lastVersion = null;
+  let answered = performance.now(), shownPage = null, lastVersion = null, asked = 0;
 
   function address() {
     const local = page.zone() === "local";
@@ -110,7 +110,7 @@
       const found = await ask();
       if (found.v === lastVersion) return null;
       lastVersion = found.v;
-      return found.v;
+      return found.v + "#" + ++asked;
     } catch (error) {
       return null;
     }
@@ -141,6 +141,12 @@
       document.title = skeletons[known].title + " · regimes";
       if (!first) requestAnimationFrame(() => { const main = document.getElementById("main"); if (main) main.focus({ preventScroll: true }); });
       return skeletons[known].layout;
+    },
+    /* What the page was drawn from. Several processes may serve one page, each with a state of its own age: where the
+       panels come from another state than the one that was announced, or could not be read, the next poll asks again. */
+    told(have) {
+      if (have) lastVersion = lastVersion === null || have.version === lastVersion ? have.version : "";
+      return client.no_update;
     },
     async poll() {
       if (document.hidden) return client.no_update;

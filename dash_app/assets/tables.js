@@ -52,7 +52,9 @@
   }
 
   function csv(table) {
-    const quote = (text) => (/[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : /^[=+@\t\r]/.test(text) && !isFinite(text) ? "'" + text : text);
+    /* A text that a spreadsheet would take for a formula gets an apostrophe; numbers stay numbers. */
+    const plain = (text) => (/^[=+\-@\t\r]/.test(text) && !isFinite(text) ? "'" + text : text);
+    const quote = (text) => ((text = plain(text)), /[",\r\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text);
     const cellText = (cell) => {
       const time = cell.querySelector && cell.querySelector("time");
       return quote(cell.dataset.v !== undefined ? cell.dataset.v : time ? time.getAttribute("datetime") : cell.textContent.trim());

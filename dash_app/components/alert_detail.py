@@ -285,7 +285,7 @@ def chart(context: Context) -> Figure:
                 "font": {"size": 10, "color": colours["soft"]},
             }
         ],
-        margin={"l": 8, "r": 10, "t": 20, "b": 6},
+        margin={**theme.MARGIN, "t": 20},
         uirevision=row["alert_id"],
     )
     return {"data": data, "layout": layout}

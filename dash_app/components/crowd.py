@@ -11,7 +11,7 @@ from dash_app.tree import Child, Tree, h, link
 #: Up to so many symbols every panel shows all of them, in the configured order.
 ALL = 8
 #: Of more, so many.
-SHOWN = 12
+SHOWN = 10
 
 
 def many(count: int) -> bool:
@@ -36,7 +36,7 @@ def counted(parts: Sequence[tuple[str, int, str]]) -> Tree:
 
 
 def rest(total: int, shown: int, order: str, href: str, where: str) -> Child:
-    """``12 of 100, by confidence · all on the page Regimes``; nothing if all are shown."""
+    """``10 of 100, by confidence · all``; nothing if all are shown."""
     if shown >= total:
         return None
     return h("p", "foot", f"{shown} of {total}, {order} · ", link(href, h("u", None, where)))

@@ -15,14 +15,17 @@ from dash_app.theme import faded
 
 Row = dict[str, Any]
 
+#: Share of the window right of its end: half the newest candle or bar would be cut off.
+ROOM = 0.012
+
 
 def x_axis(context: Context, **more: Any) -> dict[str, Any]:
-    """The time axis over the window in view; hover and ticks in the reader's zone."""
+    """The time axis over the window in view, with room for the newest bar; hover and ticks in the reader's zone."""
     start, end = context.window
     return theme.axis(
         context.colours,
         type="date",
-        range=[context.local(start), context.local(end)],
+        range=[context.local(start), context.local(end + ROOM * (end - start))],
         autorange=False,
         hoverformat="%d %b %H:%M",
         showspikes=True,
@@ -83,7 +86,14 @@ def price(context: Context) -> Figure:
     layout = theme.layout(
         colours,
         xaxis=x_axis(context, rangeslider={"visible": False}, anchor="y2"),
-        yaxis=theme.axis(colours, domain=[0.27, 1], fixedrange=True, tickprefix="$", tickformat=",~r"),
+        yaxis=theme.axis(
+            colours,
+            domain=[0.27, 1],
+            fixedrange=True,
+            tickprefix="$",
+            tickformat=",~r",
+            automargin=_is_small(rows),  # $0.00001234 needs more room than the fixed margin
+        ),
         yaxis2=theme.axis(
             colours,
             domain=[0, 0.2],
@@ -98,6 +108,10 @@ def price(context: Context) -> Figure:
         uirevision=revision(context),
     )
     return {"data": data, "layout": layout}
+
+
+def _is_small(rows: list[Row]) -> bool:
+    return any(row["low"] is not None and row["low"] < 0.01 for row in rows)
 
 
 def _zones(context: Context, rows: list[Row]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -33,7 +33,11 @@ def volatility_bars(context: Context) -> Tree:
         "div",
         {"class": "vol-scale", "aria-hidden": "true"},
         h("span", {"style": {"--x": "0%"}}, "0"),
-        *(h("span", {"style": {"--x": f"{100 * edge / top:.2f}%"}}, f"{100 * edge:g} %") for edge in shown),
+        *(
+            h("span", {"style": {"--x": f"{100 * edge / top:.2f}%"}}, f"{100 * edge:g} %")
+            for edge in shown
+            if edge > 0.1 * top
+        ),
     )
     if not crowd.many(len(symbols)):
         return h("div", "vols", *body, scale)

@@ -94,9 +94,9 @@ def serve(postgres: EmbeddedServer, filled_template: str) -> Iterator[Callable[.
 
     with ExitStack() as stack:
 
-        def start(*, empty: bool = False, **overrides: object) -> Served:
+        def start(*, empty: bool = False, settings: Settings | None = None, **overrides: object) -> Served:
             template = "regimes_template" if empty else filled_template
-            return stack.enter_context(_serve(postgres, template, settings_for(**overrides)))
+            return stack.enter_context(_serve(postgres, template, settings or settings_for(**overrides)))
 
         yield start
 
