@@ -41,7 +41,7 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
     "episode_events": (("feature", "ts"), ("ts",)),
     "engine_state": (("feature", "config_hash", "ts"),),
     "alerts": (("-ts",), ("symbol", "-ts"), ("event_type", "-ts"), ("episode_id",), ("recorded_at",)),
-    "alert_deliveries": (("state", "next_attempt_at"), ("endpoint", "state")),
+    "alert_deliveries": (("state", "next_attempt_at"), ("endpoint", "state"), ("created_at",)),
     "alert_requests": (("state", "requested_at"),),
 }
 

@@ -158,7 +158,10 @@ def attempts(reader: Reader, alert_id: str) -> Rows:
 
 
 def totals(reader: Reader, since: datetime) -> dict[str, int]:
-    """Deliveries per state: planned after ``since``, or still waiting. Index: (state, next_attempt_at)."""
+    """Deliveries per state: planned after ``since``, or still waiting.
+
+    Indexes: (created_at) and (state, next_attempt_at), combined.
+    """
     deliveries = tables.table("alert_deliveries")
     waiting = deliveries.c.state.in_(("PENDING", "RETRYING"))
     statement = (

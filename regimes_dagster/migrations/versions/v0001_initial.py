@@ -1034,6 +1034,7 @@ STATEMENTS = (
     CONSTRAINT ck_alert_deliveries_attempts CHECK (attempts >= 0),
     CONSTRAINT ck_alert_deliveries_tries CHECK (tries >= 0)
 )""",
+    "CREATE INDEX ix_alert_deliveries_created_at ON alert_deliveries (created_at)",
     "CREATE INDEX ix_alert_deliveries_endpoint_state ON alert_deliveries (endpoint, state)",
     "CREATE INDEX ix_alert_deliveries_state_next_attempt_at ON alert_deliveries (state, next_attempt_at)",
     "COMMENT ON TABLE alert_deliveries IS 'The ledger: one row per alert, endpoint and series (0, or the number of the replay).'",
