@@ -6,6 +6,7 @@ the present state. What does not: what the answers say.
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import date, datetime
@@ -19,6 +20,8 @@ from dash_app.snapshot import Snapshot
 
 #: Answers kept per process.
 KEPT = 256
+#: An answer is made anew after this long even if nothing was written, so that ``as_of`` and ages stay true.
+KEPT_S = 10.0
 CACHE_CONTROL = "private, no-cache"
 
 
@@ -34,10 +37,10 @@ def _plain(value: Any) -> str:
 
 
 class Answers:
-    """Answers made from the present state, remembered until it changes."""
+    """Answers made from the present state, remembered for some seconds and until it changes."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, bool], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bool], tuple[float, bytes]] = OrderedDict()
 
     def remembered(self, request: Request, snap: Snapshot, build: Callable[[], Any]) -> Response:
         """The answer to a request that depends on nothing but a state and the address.
@@ -48,16 +51,19 @@ class Answers:
         tag = self.tag(request, snap)
         if matches(request, tag):
             return Response(status_code=304, headers={"ETag": tag, "Cache-Control": CACHE_CONTROL})
-        small = packs(request)
-        body = self._kept.get((tag, small))
-        if body is None:
-            plain = self._kept.get((tag, False)) or encode(build())
-            body = packing.packed(plain) if small and len(plain) >= packing.LEAST_BYTES else plain
-            self._kept[tag, body is not plain] = body
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-            return _response(body, tag, is_packed=body is not plain)
-        return _response(body, tag, is_packed=small)
+        small, now = packs(request), time.monotonic()
+        for is_packed in {small, False}:
+            made, body = self._kept.get((tag, is_packed), (0.0, b""))
+            if body and now - made < KEPT_S and (is_packed == small or len(body) < packing.LEAST_BYTES):
+                return _response(body, tag, is_packed=is_packed)
+        body = encode(build())
+        is_packed = small and len(body) >= packing.LEAST_BYTES
+        body = packing.packed(body) if is_packed else body
+        self._kept[tag, is_packed] = (now, body)
+        self._kept.move_to_end((tag, is_packed))
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return _response(body, tag, is_packed=is_packed)
 
     @staticmethod
     def tag(request: Request, snap: Snapshot) -> str:

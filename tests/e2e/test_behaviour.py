@@ -138,6 +138,43 @@ def test_a_refresh_touches_only_what_changed(serve, watch):
     assert touched <= {"regimes", "alerts"}
 
 
+def test_a_page_drawn_from_another_state_than_announced_asks_again(serve, watch):
+    """Two processes behind one port: one has seen a row that the other, which draws the page, has not."""
+    own = serve()
+    page = watch().page
+    asked: list[str] = []
+    page.route(
+        "**/api/version",
+        lambda route: route.fulfill(
+            json={"v": "other", "now": f"{own.newest:%Y-%m-%dT%H:%M:%SZ}", "declared": False, "state": "LIVE"}
+        ),
+    )
+    page.on("request", lambda one: asked.append(one.url) if "_dash-update-component" in one.url else None)
+    page.goto(own.url)
+    settled(page)
+    asked.clear()
+    for _ in range(200):
+        if len(asked) >= 4:  # the header and the page, twice: not once and then quiet for an hour
+            break
+        page.wait_for_timeout(100)
+    assert len(asked) >= 4
+
+
+def test_a_browser_that_gets_no_answer_says_offline_and_recovers(served, watch):
+    page = watch().page
+    page.clock.install()
+    page.goto(served.url)
+    settled(page)
+    offline = page.locator(".p-offline")
+    expect(offline).to_be_hidden()
+    page.route("**/api/version", lambda route: route.abort())
+    page.clock.run_for(70_000)
+    expect(offline).to_be_visible()
+    page.unroute("**/api/version")
+    page.clock.run_for(20_000)
+    expect(offline).to_be_hidden()
+
+
 def test_zooming_writes_the_range_to_the_address_and_loads_the_resolution_that_fits(served, watch):
     page = watch().page
     page.goto(f"{served.url}/volatility?range=90d")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import timedelta
 
 import httpx
@@ -236,6 +237,25 @@ def test_immutable_files_are_compressed_and_kept_by_the_browser(api):
         assert "immutable" in answer.headers["cache-control"]
         total += int(answer.headers["content-length"])
     assert total < 1_000_000
+
+
+def test_a_file_without_a_fingerprint_is_asked_for_again_after_an_upgrade(api):
+    """Kept for a year, the parts that Dash loads later would be mixed with those of another version."""
+    first = api.get("/_dash-component-suites/dash/dcc/async-graph.js")
+    assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
+    again = api.get("/_dash-component-suites/dash/dcc/async-graph.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/api/features", "/api/history/regimes", "/_dash-layout"])
+def test_an_answer_is_compressed_for_those_who_take_it_and_says_the_same(api, path):
+    packed, plain = (api.get(path, headers={"Accept-Encoding": one}) for one in ("gzip", "identity"))
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert "Accept-Encoding" in packed.headers["vary"]
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+    left, right = (re.sub(r'"(as_of|age_seconds)":[^,}]+', "", one.text) for one in (packed, plain))
+    assert left == right
 
 
 def test_the_dashboard_may_read_but_not_write(served):
