@@ -4,11 +4,14 @@ What belongs here: which windows a run asks the sources for, and how what could 
 not: how a venue is asked (``sources/``) and how rows are stored (``resources/warehouse.py``).
 """
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetExecutionContext
 
 from regimes_dagster.assets.declare import RAW, Declare
@@ -17,7 +20,7 @@ from regimes_dagster.partitions import Window
 from regimes_dagster.platform import Platform
 from regimes_dagster.resources.warehouse import Written
 from regimes_dagster.sources.ingest import Ingested, Progress, combine, stream
-from regimes_dagster.sources.protocol import Kind
+from regimes_dagster.sources.protocol import MAIN_TABLE, Kind
 from regimes_dagster.storage import Write
 
 Result = dg.MaterializeResult[Written]
@@ -40,6 +43,8 @@ BATCH_SECONDS = 10.0
 
 #: How often a long fetch says how far it is.
 PROGRESS_SECONDS = 5.0
+
+_PROGRESS = re.compile(r"\[MKT\] (\d+) of (\d+): (.+)")
 
 
 def raw_assets(declare: Declare) -> list[dg.AssetsDefinition]:
@@ -89,19 +94,38 @@ def fetch(context: AssetExecutionContext, platform: Platform, kind: Kind, window
     )
     failures: dict[str, str] = {}
     requests = 0
+    served: Counter[str] = Counter()
     for batch in _batches(kind, steps):
         warehouse.write(_writes(batch))
         failures |= batch.failures
         requests += batch.requests
+        served.update(batch.rows[MAIN_TABLE[kind]]["venue"] if MAIN_TABLE[kind] in batch.rows else ())
         for note in batch.notes:
             context.log.info(f"[MKT] {note}")
+        for trouble in troubles(batch.statuses):
+            context.log.warning(f"[MKT] {kind} {trouble}")
     for symbol, failure in failures.items():
         context.log.warning(f"[MKT] {kind} {symbol}: {failure}")
     return dg.MaterializeResult(
         value=Written(),
         check_results=[_verdict(failures, len(symbols))],
-        metadata={"requests": requests, "failed_symbols": dg.MetadataValue.json(failures)},
+        metadata={
+            "requests": requests,
+            "rows_by_venue": dg.MetadataValue.json(dict(served)),
+            "failed_symbols": dg.MetadataValue.json(failures),
+        },
     )
+
+
+def troubles(statuses: pd.DataFrame) -> list[str]:
+    """What venues could not do, one line per venue and state with the symbols it is about."""
+    bad = statuses[statuses["state"] != "OK"]
+    lines = []
+    for (venue, state), rows in bad.groupby(["venue", "state"], sort=False):
+        names = list(rows["symbol"])
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        lines.append(f"{venue} {state} for {shown}: {rows['message'].iloc[0]}")
+    return lines
 
 
 def _batches(kind: Kind, steps: Iterable[Ingested]) -> Iterator[Ingested]:
@@ -136,6 +160,12 @@ def _progress(context: AssetExecutionContext) -> Progress:
             context.log.info(f"[MKT] {done} of {total}: {what}")
 
     return say
+
+
+def progress_in(message: str) -> tuple[str, int, int] | None:
+    """What is being fetched, how much is done and of how much, if a log line of a fetch says so."""
+    found = _PROGRESS.search(message)
+    return None if found is None else (found[3], int(found[1]), int(found[2]))
 
 
 def _verdict(failures: Mapping[str, str], asked: int) -> AssetCheckResult:

@@ -61,6 +61,7 @@ def run_months(
     tags: dict[str, str] | None = None,
     assets: Sequence[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    fetching: Callable[[str, int, int], None] | None = None,
 ) -> BackfillOutcome:
     """Run the hourly job over every month from ``first`` to ``last`` in this process, as one Dagster run.
 
@@ -72,11 +73,14 @@ def run_months(
         Only these; all by default.
     progress
         Called with the asset that ended, how many have ended and how many there are.
+    fetching
+        Called every few seconds of a fetch with symbol and month, how many are done and how many there are.
     """
     from dagster import AssetKey
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.execution.execute_in_process import core_execute_in_process
 
+    from regimes_dagster.assets.raw import progress_in
     from regimes_dagster.checks import ABOUT_NOW
     from regimes_dagster.jobs import HOURLY, QUIET, range_tags
 
@@ -87,6 +91,8 @@ def run_months(
     ended: list[str] = []
 
     def listen(event: Any) -> None:
+        if fetching is not None and event.dagster_event is None and (part := progress_in(event.user_message)):
+            fetching(*part)
         if getattr(event.dagster_event, "is_step_success", False):
             ended.append(event.step_key)
             if progress is not None:
@@ -191,7 +197,10 @@ def backfill(first: date | None, last: date | None, symbols: str, refetch: bool,
     months = keys_between(first, last)
     click.echo(f"{len(months)} months, {months[0][:7]} to {months[-1][:7]}, {', '.join(settings.symbols)}")
     with dagster_instance(settings) as instance:
-        outcome = run_months(build_defs(settings, platform), instance, first, last, tags=tags, progress=_say_progress)
+        outcome = run_months(
+            build_defs(settings, platform), instance, first, last, tags=tags,
+            progress=_say_progress, fetching=_say_progress,
+        )  # fmt: skip
     for check in outcome.failed_checks:
         click.secho(f"  incomplete  {check}", fg="yellow")
     if not outcome.success:
@@ -244,6 +253,6 @@ def _mend(settings: "Settings", platform: "Platform", dry_run: bool) -> None:
     raise click.ClickException(f"{len(found)} months are still stale; repeat the command, then look at its runs")
 
 
-def _say_progress(asset: str, done: int, total: int) -> None:
+def _say_progress(what: str, done: int, total: int) -> None:
     bar = "#" * round(24 * done / total)
-    click.echo(f"  [{bar:<24}] {done:>2}/{total}  {asset}")
+    click.echo(f"  [{bar:<24}] {done:>2}/{total}  {what}")
