@@ -10,6 +10,7 @@ What belongs here: the two cases and their tables. What does not: how each figur
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ from regimes_dagster import database
 from regimes_dagster.embedded import EmbeddedServer
 
 PROCESSES = 2
-RATE, LOAD_S, SOAK_S, ROUNDS = 50, 60, 180, 12
+RATE, LOAD_S, SOAK_S, ROUNDS = 50, 60, 180, 10
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def measure(case: Case, folder: Path, *, rounds: int = ROUNDS, load_s: int = LOA
             "REGIMES_DASHBOARD__SNAPSHOT_SECONDS": "1",
             "REGIMES_DASHBOARD__REFRESH_SECONDS": "5",
         }
+        busy = os.getloadavg()[0]
         arrivals = dashboard_market.Arrivals(engine, symbols)
         with Served(environment, PROCESSES) as served:
             memory = [served.memory_mib()]
@@ -88,7 +90,7 @@ def measure(case: Case, folder: Path, *, rounds: int = ROUNDS, load_s: int = LOA
         engine.dispose()
     finally:
         server.stop("fast")
-    return _result(case, filled_s, seen, left_open, times, statuses, memory)
+    return _result(case, filled_s, seen, left_open, times, statuses, memory, (busy, os.getloadavg()[0]))
 
 
 def _filled(url: str, mark: Path, symbols: list[str], days: int) -> tuple[sa.Engine, float]:
@@ -114,6 +116,7 @@ def _result(
     times: dict[str, list[float]],
     statuses: dict[int, int],
     memory: list[list[int]],
+    busy: tuple[float, float],
 ) -> Result:
     everything = [value for values in times.values() for value in values]
     rows: list[tuple[str, float, float, float]] = [
@@ -134,6 +137,8 @@ def _result(
         ("", "p50 ms", "p95 ms", "largest ms"),
         rows,
         [
+            f"A first view takes the browser {spread(seen.first_cpu)[0]:.1f} CPU seconds (all its processes; median); load "
+            f"average of the machine {busy[0]:.1f} before and {busy[1]:.1f} after the measurement.",
             f"Bytes: first view {seen.first_bytes / 1000:,.0f} kB, the same page again "
             f"{seen.again_bytes / 1000:,.0f} kB, a refresh of every panel {spread(kilobytes)[0]:,.0f} kB, the question "
             f"for news {spread(seen.poll_bytes)[0]:,.0f} bytes with headers.",

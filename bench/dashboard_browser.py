@@ -4,15 +4,16 @@ What belongs here: driving chromium over a served dashboard. What does not: the 
 
 Times are wall milliseconds as the reader has them (until every panel is drawn), and for refreshes the length of the
 callback requests. Bytes are what went over the wire, headers included. Script time and heap are the browser's own
-counters (DevTools protocol, ``Performance.getMetrics``).
+counters (DevTools protocol, ``Performance.getMetrics``). CPU seconds say what a wait is worth on another machine.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import quantiles
 
+import psutil
 from playwright.sync_api import Browser, CDPSession, Page, ViewportSize, expect, sync_playwright
 
 from bench.dashboard_market import Arrivals
@@ -35,6 +36,7 @@ class Seen:
     """Everything that was measured in one session, in milliseconds and bytes."""
 
     first: list[float] = field(default_factory=list)
+    first_cpu: list[float] = field(default_factory=list)
     first_bytes: int = 0
     again_bytes: int = 0
     pages: dict[str, list[float]] = field(default_factory=dict)
@@ -68,6 +70,16 @@ def settled(page: Page) -> None:
     """Wait until every place has its first content and every chart is drawn."""
     expect(page.locator(".panel").first).to_be_visible(timeout=60_000)
     expect(page.locator("[aria-busy=true]")).to_have_count(0, timeout=60_000)
+
+
+def _cpu_s() -> float:
+    """CPU seconds so far of the browser's processes, which are this one's children."""
+    total = 0.0
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "chrom" in one.name():
+                total += one.cpu_times().user + one.cpu_times().system
+    return total
 
 
 def _since(started: float) -> float:
@@ -105,10 +117,11 @@ def look(browser: Browser, url: str, symbols: list[str], arrivals: Arrivals, rou
         context = browser.new_context(viewport=VIEWPORT)
         page = context.new_page()
         wire = Wire(page)
-        started = time.perf_counter()
+        before, started = _cpu_s(), time.perf_counter()
         page.goto(url)
         settled(page)
         seen.first.append(_since(started))
+        seen.first_cpu.append(_cpu_s() - before)
         page.wait_for_timeout(300)
         seen.first_bytes = int(wire.total())
         context.close()
