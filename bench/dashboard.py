@@ -137,8 +137,8 @@ def _result(
         ("", "p50 ms", "p95 ms", "largest ms"),
         rows,
         [
-            f"A first view takes the browser {spread(seen.first_cpu)[0]:.1f} CPU seconds (all its processes; median); load "
-            f"average of the machine {busy[0]:.1f} before and {busy[1]:.1f} after the measurement.",
+            f"A first view takes the browser {spread(seen.first_cpu)[0]:.1f} CPU seconds (all its processes; median); "
+            f"load average of the machine {busy[0]:.1f} before and {busy[1]:.1f} after the measurement.",
             f"Bytes: first view {seen.first_bytes / 1000:,.0f} kB, the same page again "
             f"{seen.again_bytes / 1000:,.0f} kB, a refresh of every panel {spread(kilobytes)[0]:,.0f} kB, the question "
             f"for news {spread(seen.poll_bytes)[0]:,.0f} bytes with headers.",
