@@ -4,12 +4,11 @@ What belongs here: the detail of the alert in the address. What does not: the li
 """
 
 import json
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from dash_app import theme, wording
-from dash_app.components import badges, traces
+from dash_app.components import badges, explained, traces
 from dash_app.components.alert_rows import REASONS, subject
 from dash_app.components.table import Column, numbers, table, times
 from dash_app.panels import Context, Figure
@@ -18,29 +17,28 @@ from dash_app.tree import Tree, h, link, moment, note
 
 Row = dict[str, Any]
 
-#: Event type -> table, column drawn around the alert, factor, unit, and the name of its threshold in ``explain``.
-AROUND: dict[str, tuple[str, str, float, str, tuple[str, ...]]] = {
-    "LIQUIDATION_CASCADE": (
-        "liquidation_features",
-        "velocity_1h",
-        1.0,
-        "$",
-        ("critical_velocity_usd_per_hour", "critical_velocity_eff", "critical_velocity"),
-    ),
-    "FUNDING_ANOMALY": ("funding_features", "funding_z_score", 1.0, "σ", ("anomaly_z_threshold",)),
-    "FUNDING_REVERSAL": ("funding_features", "funding_rate_8h", 1e4, " bp", ()),
-    "VOLATILITY_REGIME_CHANGE": (
-        "volatility_features",
-        "volatility",
-        100.0,
-        " %",
-        ("stable_threshold", "high_vol_threshold", "explosive_threshold"),
-    ),
-    "CORRELATION_BREAK": ("correlation_features", "break_z", 1.0, "σ", ("break_z",)),
-    "REGIME_CONFIRMED": ("regimes", "confidence", 100.0, " %", ("confirm_threshold",)),
+#: Event type -> table around it.
+AROUND = {
+    "LIQUIDATION_CASCADE": "liquidation_features",
+    "FUNDING_ANOMALY": "funding_features",
+    "FUNDING_REVERSAL": "funding_features",
+    "VOLATILITY_REGIME_CHANGE": "volatility_features",
+    "CORRELATION_BREAK": "correlation_features",
+    "REGIME_CONFIRMED": "regimes",
+}
+#: Column drawn -> unit behind its figures; ``$`` stands before them.
+UNITS = {
+    "velocity_1h": "$",
+    "velocity_4h": "$",
+    "severity": " × limit",
+    "funding_z_score": "σ",
+    "funding_rate_8h": " bp",
+    "change_24h_pp": " pp",
+    "volatility": " %",
+    "break_z": "σ",
+    "confidence": " %",
 }
 BEFORE, AFTER = timedelta(hours=48), timedelta(hours=24)
-GROUPS = (("inputs", "Inputs"), ("terms", "Terms of the formula"), ("thresholds", "Thresholds in force"))
 
 
 def chosen(context: Context) -> Row | None:
@@ -83,6 +81,7 @@ def why(context: Context) -> Tree:
                 ),
             )
         )
+    lists, tables = explained.blocks(row["event_type"], row["explain"])
     return h(
         "div",
         "block",
@@ -99,33 +98,10 @@ def why(context: Context) -> Tree:
             "div",
             "split",
             h("div", None, h("h3", None, "Event"), h("dl", "facts", *facts)),
-            *_explanation(row["explain"]),
+            *lists,
         ),
+        *tables,
     )
-
-
-def _explanation(explain: Any) -> list[Tree]:
-    if not isinstance(explain, Mapping) or not explain:
-        return [h("div", None, h("h3", None, "Why"), h("p", "soft", "This event carries no explanation."))]
-    known = [name for name, _ in GROUPS]
-    blocks = []
-    for name, title in (
-        *GROUPS,
-        *((name, name.replace("_", " ").capitalize()) for name in explain if name not in known),
-    ):
-        part = explain.get(name)
-        if part is None or part == {}:
-            continue
-        items = part.items() if isinstance(part, Mapping) else [(title, part)]
-        blocks.append(
-            h(
-                "div",
-                None,
-                h("h3", None, title),
-                h("dl", "facts", *(badges.fact(key.replace("_", " "), badges.plain(value)) for key, value in items)),
-            )
-        )
-    return blocks
 
 
 def payload(context: Context) -> Tree:
@@ -230,15 +206,16 @@ def chart(context: Context) -> Figure:
     colours, row = context.colours, chosen(context)
     if row is None or row["event_type"] not in AROUND:
         return theme.blank(colours, "")
-    source, column, factor, suffix, names = AROUND[row["event_type"]]
+    source = AROUND[row["event_type"]]
+    drawn = explained.in_force(row["event_type"], row["explain"], row["data"])
+    if drawn is None:
+        return theme.blank(colours, "")
+    column, factor, limits = drawn
+    suffix = UNITS.get(column, "")
     key = row["asset_pair"] or row["symbol"]
     rows, _ = history.series(context.reader, source, key, row["ts"] - BEFORE, row["ts"] + AFTER, {column: "last"})
     if not rows:
         return theme.blank(colours, "The hours around this alert are not stored any more")
-    thresholds = (row["explain"] or {}).get("thresholds") or {}
-    limits = [value for name in names if isinstance(value := thresholds.get(name), int | float)]
-    if column == "funding_z_score":
-        limits += [-value for value in limits]
     values = [abs(factor * one[column]) for one in rows if one[column] is not None]
     shown = [value * factor for value in limits if not values or abs(value * factor) <= 1.6 * max(values)]
     prefix = "$" if suffix == "$" else ""

@@ -126,7 +126,7 @@ def _text(context: Context) -> Tree:
         columns,
         rows,
         h("span", "key k-accent", "confidence"),
-        h("span", "key k-soft", "dotted: weighted"),
+        h("span", "key k-dots", "weighted"),
         h("span", "key k-bull", "bull"),
         h("span", "key k-neutral", "neutral"),
         h("span", "key k-bear", "bear"),

@@ -129,7 +129,7 @@ def _text(context: Context) -> Tree:
         columns,
         rows,
         h("span", "key k-accent", "volatility"),
-        h("span", "key k-soft", "dotted: forecast of the next 24 h"),
+        h("span", "key k-dots", "forecast of the next 24 h"),
         f"Time in regimes: {shares or 'unknown'}.{step}",
     )
 

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from dash_app import wording
+from dash_app.components import explained
 from dash_app.view import PAGES
 from tests.e2e.conftest import SYMBOLS, settled
 
@@ -125,10 +126,13 @@ def test_an_alert_says_why_it_fired_what_was_sent_and_what_became_of_it(served, 
     alert_id = re.search(r"alert=([^&]+)", page.url).group(1)
     alert = rows["alerts"].set_index("alert_id").loc[alert_id]
     expect(detail).to_contain_text(alert["title"])
-    for group in ("inputs", "terms", "thresholds"):
-        for name, value in alert["explain"][group].items():
-            expect(detail).to_contain_text(name.replace("_", " "))
-            expect(detail).to_contain_text(f"{value:,}" if isinstance(value, int) else str(value))
+    windows = alert["explain"]["terms"]["windows"]
+    for part in (alert["explain"]["inputs"], alert["explain"]["thresholds"], *windows.values()):
+        for name, value in part.items():
+            expect(detail).to_contain_text(explained.label(name))
+            expect(detail).to_contain_text(explained.written(name, value))
+    limit = detail.locator("#adetail-chart .js-plotly-plot").evaluate("plot => plot.layout.shapes[1].y0")
+    assert limit == pytest.approx(windows["1h"]["velocity_limit"])
     expect(detail.locator("pre")).to_contain_text('"velocity_usd_per_hour"')
     deliveries = rows["alert_deliveries"]
     expect(detail.locator("table[data-table=attempts] tbody tr")).to_have_count(
