@@ -79,5 +79,6 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
 @dg.definitions
 def defs() -> dg.Definitions:
     """What ``workspace.yaml`` loads."""
-    configure_logging(os.environ)
-    return build_defs(load_settings())
+    settings = load_settings()
+    configure_logging(os.environ, file=settings.home / "logs" / "regimes.log")
+    return build_defs(settings)

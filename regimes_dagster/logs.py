@@ -5,6 +5,7 @@ logger ``regimes_dagster`` (and ``dash_app``) is set up, never the root logger: 
 logger's lines of every library into its event log.
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -12,7 +13,10 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, TextIO
+
+from regimes_dagster.home_folder import make_closed
 
 Tag = Literal["MKT", "CASCADE", "FUND", "VOL", "MTF", "CORR", "WEBHOOK"]
 
@@ -128,23 +132,35 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{record.exc_text}" if record.exc_text else text
 
 
-def configure_logging(environ: Mapping[str, str], *, verbose: bool = False, stream: TextIO | None = None) -> None:
-    """Send the platform's log lines to ``stream`` (default stderr). Calling it again replaces the handler.
+def configure_logging(
+    environ: Mapping[str, str], *, verbose: bool = False, stream: TextIO | None = None, file: Path | None = None
+) -> None:
+    """Send the platform's log lines to ``stream`` (default stderr) and ``file``. Calling it again replaces both.
 
-    ``REGIMES_LOG_FORMAT=json`` and ``REGIMES_LOG_LEVEL`` choose form and level; ``verbose`` means DEBUG.
+    ``REGIMES_LOG_FORMAT=json`` and ``REGIMES_LOG_LEVEL`` choose form and level; ``verbose`` means DEBUG. Several
+    processes may write to one file: each line is one append.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.set_name("regimes")
-    handler.addFilter(RedactingFilter())
-    handler.setFormatter(
-        JsonFormatter() if environ.get("REGIMES_LOG_FORMAT", "").lower() == "json" else TextFormatter()
-    )
+    handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stderr)]
+    if file is not None:
+        # Dagster keeps what a step writes to stderr in a file per step; this is the one that `tail -f` follows.
+        with contextlib.suppress(OSError):
+            make_closed(file.parent)
+            handlers.append(logging.FileHandler(file, encoding="utf-8"))
+    for handler in handlers:
+        handler.set_name("regimes")
+        handler.addFilter(RedactingFilter())
+        handler.setFormatter(
+            JsonFormatter() if environ.get("REGIMES_LOG_FORMAT", "").lower() == "json" else TextFormatter()
+        )
     name = "DEBUG" if verbose else environ.get("REGIMES_LOG_LEVEL", "INFO").upper()
     level = logging.getLevelNamesMapping().get(name, logging.INFO)
     for logger in (logging.getLogger(known) for known in LOGGERS):
         for old in [known for known in logger.handlers if known.get_name() == "regimes"]:
             logger.removeHandler(old)
-        logger.addHandler(handler)
+            if isinstance(old, logging.FileHandler):
+                old.close()
+        for handler in handlers:
+            logger.addHandler(handler)
         logger.setLevel(level)
         logger.propagate = False
     for chatty in CHATTY:

@@ -36,6 +36,7 @@ def declarer(partitions: dg.MonthlyPartitionsDefinition) -> Declare:
 
     def declare(*, group: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         options.setdefault("kinds", {"postgres", "pandas"})
+        options.setdefault("freshness_policy", FRESHNESS)
 
         def declared(function: Callable[..., Any]) -> dg.AssetsDefinition:
             # Dagster reads a MaterializeResult annotation as "no value for the IO manager"; ours carry one.
@@ -49,7 +50,6 @@ def declarer(partitions: dg.MonthlyPartitionsDefinition) -> Declare:
                     partitions_def=partitions,
                     backfill_policy=dg.BackfillPolicy.single_run(),
                     owners=[OWNER],
-                    freshness_policy=FRESHNESS,
                     io_manager_key="warehouse",
                     metadata=definition_metadata(function.__name__),
                     **options,

@@ -21,6 +21,9 @@ EVIDENCE = "evidence"
 #: A run judges at least so long: a month alone decides nothing.
 JUDGED = timedelta(days=365)
 
+#: Its schedule runs on the first of each month; the hourly promise of the others would call it missing all month long.
+MONTHLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=35), warn_window=timedelta(days=32))
+
 #: Everything that is judged.
 SOURCES = (
     "volatility_features", "liquidation_features", "liquidation_zones", "funding_features", "regimes",
@@ -31,7 +34,7 @@ SOURCES = (
 def evidence_assets(declare: Declare) -> list[dg.AssetsDefinition]:
     """``signal_evidence``."""
 
-    @declare(group=EVIDENCE, deps=SOURCES, code_version="1")
+    @declare(group=EVIDENCE, deps=SOURCES, code_version="1", freshness_policy=MONTHLY)
     def signal_evidence(
         context: AssetExecutionContext, platform: dg.ResourceParam[Platform]
     ) -> dg.MaterializeResult[pd.DataFrame]:

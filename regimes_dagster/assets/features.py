@@ -16,6 +16,7 @@ import pandas as pd
 from dagster import AssetExecutionContext
 
 from regimes_dagster.assets.declare import FEATURES, Declare
+from regimes_dagster.assets.log_lines import told
 from regimes_dagster.assets.run import run_window
 from regimes_dagster.features import (
     correlation_engine,
@@ -58,7 +59,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
         )
         fitted = volatility_regime.nothing_to_fit(models, platform.first_hours("market_metrics"), params, window=window)
         since = _since(state, volatility_regime.lookback(params, fitted=fitted))
-        return volatility_regime.compute_volatility_features(
+        found = volatility_regime.compute_volatility_features(
             market_metrics.read(_columns(MARKET_COLUMNS), since=since),
             params,
             window=window,
@@ -66,6 +67,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             models=models,
             venue_bars=_bars_of_every_venue(platform, since, window.end),
         )
+        return told("VOL", window, found)
 
     @declare(group=FEATURES, code_version="1")
     def liquidation_features(
@@ -78,7 +80,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
         params = platform.settings.liquidation
         window, state = _resume(context, platform, params)
         since = _since(state, liquidation_cascade.lookback(params))
-        return liquidation_cascade.compute_liquidation_metrics(
+        found = liquidation_cascade.compute_liquidation_metrics(
             market_metrics.read(_columns(liquidation_rule.MARKET_COLUMNS), since=since),
             params,
             window=window,
@@ -87,6 +89,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             state=state,
             zones=False,
         )
+        return told("CASCADE", window, found)
 
     @declare(group=FEATURES, code_version="1")
     def liquidation_zones(
@@ -126,7 +129,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
         params = platform.settings.funding
         window, state = _resume(context, platform, params)
         since = _since(state, funding_anomaly.lookback(params))
-        return funding_anomaly.compute_funding_metrics(
+        found = funding_anomaly.compute_funding_metrics(
             market_metrics.read(_columns(funding_rule.MARKET_COLUMNS), since=since),
             params,
             window=window,
@@ -134,6 +137,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             funding_predictions=platform.warehouse.read("funding_predictions", symbols=platform.settings.symbols),
             state=state,
         )
+        return told("FUND", window, found)
 
     @declare(group=FEATURES, code_version="1")
     def regimes(
@@ -146,13 +150,14 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
         params = platform.settings.multi_timeframe
         window, state = _resume(context, platform, params)
         since = _since(state, multi_timeframe.lookback(params))
-        return multi_timeframe.compute_multi_timeframe_regimes(
+        found = multi_timeframe.compute_multi_timeframe_regimes(
             market_metrics.read(_columns(multi_timeframe.MARKET_COLUMNS), since=since),
             params,
             window=window,
             funding_features=funding_features.read(multi_timeframe.FUNDING_COLUMNS, since=since),
             state=state,
         )
+        return told("MTF", window, found)
 
     @declare(group=FEATURES, code_version="2", deps=["minute_bars"] if minute_bars else [])
     def correlation_features(
@@ -163,7 +168,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
         window, state = _resume(context, platform, params)
         since = _since(state, correlation_engine.lookback(params))
         minutes, recorded = leader_inputs(platform.warehouse, platform.settings, window)
-        return correlation_engine.compute_pairwise_correlations(
+        found = correlation_engine.compute_pairwise_correlations(
             market_metrics.read(_columns(correlation_engine.MARKET_COLUMNS), since=since),
             params,
             window=window,
@@ -172,6 +177,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             minute_bars=minutes,
             recorded=recorded,
         )
+        return told("CORR", window, found)
 
     return [
         volatility_features,

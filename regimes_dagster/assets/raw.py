@@ -16,12 +16,15 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetE
 
 from regimes_dagster.assets.declare import RAW, Declare
 from regimes_dagster.assets.run import refetch_wanted, run_window, symbols_of
+from regimes_dagster.logs import tagged
 from regimes_dagster.partitions import Window
 from regimes_dagster.platform import Platform
 from regimes_dagster.resources.warehouse import Written
 from regimes_dagster.sources.ingest import Ingested, Progress, combine, stream
 from regimes_dagster.sources.protocol import MAIN_TABLE, Kind
 from regimes_dagster.storage import Write
+
+log = tagged("MKT", __name__)
 
 Result = dg.MaterializeResult[Written]
 
@@ -90,7 +93,7 @@ def fetch(context: AssetExecutionContext, platform: Platform, kind: Kind, window
         coverage=warehouse.read("source_coverage", where={"kind": kind}),
         statuses=warehouse.read("source_status", where={"kind": kind}),
         refetch=refetch_wanted(context),
-        progress=_progress(context),
+        progress=_progress(),
     )
     failures: dict[str, str] = {}
     requests = 0
@@ -101,11 +104,12 @@ def fetch(context: AssetExecutionContext, platform: Platform, kind: Kind, window
         requests += batch.requests
         served.update(batch.rows[MAIN_TABLE[kind]]["venue"] if MAIN_TABLE[kind] in batch.rows else ())
         for note in batch.notes:
-            context.log.info(f"[MKT] {note}")
+            log.info("%s", note)
         for trouble in troubles(batch.statuses):
-            context.log.warning(f"[MKT] {kind} {trouble}")
+            log.warning("%s %s", kind, trouble)
+    log.info("%s: %d of %d symbols, %d requests", kind, len(symbols) - len(failures), len(symbols), requests)
     for symbol, failure in failures.items():
-        context.log.warning(f"[MKT] {kind} {symbol}: {failure}")
+        log.warning("%s %s: %s", kind, symbol, failure)
     return dg.MaterializeResult(
         value=Written(),
         check_results=[_verdict(failures, len(symbols))],
@@ -150,14 +154,14 @@ def _writes(fetched: Ingested) -> list[Write]:
     ]
 
 
-def _progress(context: AssetExecutionContext) -> Progress:
+def _progress() -> Progress:
     last = time.monotonic()
 
     def say(done: int, total: int, what: str) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
-            context.log.info(f"[MKT] {done} of {total}: {what}")
+            log.info("%d of %d: %s", done, total, what)
 
     return say
 

@@ -1,5 +1,6 @@
 """The names that Dagster shows: a rename orphans history in the UI, so it must be a decision."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -66,6 +67,18 @@ def test_every_asset_says_what_it_is_and_shares_the_platforms_promises(definitio
         assert {"postgres"} <= set(spec.kinds), name
         assert isinstance(spec.partitions_def, dg.MonthlyPartitionsDefinition), name
         assert spec.partitions_def.end_offset == 1, name
+
+
+def test_every_asset_promises_to_be_as_new_as_its_schedule_can_make_it(definitions: dg.Definitions) -> None:
+    """Decision 27 for what runs by the hour. The monthly evidence was called missing two hours after it was made."""
+    for spec in definitions.resolve_all_asset_specs():
+        policy = spec.freshness_policy
+        assert policy is not None, spec.key
+        late, missing = policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()
+        if spec.group_name == "evidence":
+            assert timedelta(days=31) < late < missing < timedelta(days=40)
+        else:
+            assert (late, missing) == (timedelta(minutes=75), timedelta(minutes=130)), spec.key
 
 
 def test_every_asset_runs_any_number_of_months_in_one_run(definitions: dg.Definitions) -> None:

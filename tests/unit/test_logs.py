@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,23 @@ def test_a_tag_stands_before_the_message_and_in_the_json() -> None:
     assert line["tag"] == "WEBHOOK"
     assert line["level"] == "WARNING"
     assert line["message"] == "[WEBHOOK] late"
+
+
+def test_a_file_gets_the_same_lines_and_is_closed_to_others(tmp_path: Path) -> None:
+    file = tmp_path / "home" / "logs" / "regimes.log"
+    for _ in range(2):
+        configure_logging({}, stream=io.StringIO(), file=file)
+    tagged("FUND").info("posted to https://discord.com/api/webhooks/1/token")
+    assert file.read_text().count("INFO [FUND] posted to https://discord.com/***") == 1
+    assert file.parent.parent.stat().st_mode & 0o77 == 0
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    out = io.StringIO()
+    configure_logging({}, stream=out, file=tmp_path / "logs" / "regimes.log")
+    tagged("VOL").info("here")
+    assert "here" in out.getvalue()
 
 
 def test_setting_up_twice_writes_each_line_once() -> None:

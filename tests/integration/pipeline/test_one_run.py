@@ -1,5 +1,7 @@
 """One Dagster run over the simulated market: what it writes, twice over, and what it leaves when a part fails."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,6 +10,7 @@ import sqlalchemy as sa
 
 from regimes_dagster.commands.backfill import run_months
 from regimes_dagster.definitions import build_defs
+from regimes_dagster.logs import configure_logging
 from regimes_dagster.partitions import utc
 from regimes_dagster.platform import Platform
 from regimes_dagster.schemas import DERIVED_TABLES
@@ -82,6 +85,22 @@ def test_every_partition_says_what_it_holds(make_settings: MakeSettings, instanc
         rows = {key: metadata["dagster/partition_row_count"].value for key, metadata in found.items()}
         assert rows["2024-01-01"] != rows["2024-02-01"]
         assert all(count > 2000 for count in rows.values())
+
+
+def test_the_guides_grep_finds_every_feature_and_a_backfill_does_not_flood_the_log(
+    make_settings: MakeSettings, instance: Any, tmp_path: Path
+) -> None:
+    """The guide follows a feature by `grep "\\[CASCADE\\]\\|\\[FUND\\]\\|\\[VOL\\]" <logfile>`."""
+    file = tmp_path / "logs" / "regimes.log"
+    configure_logging({}, stream=io.StringIO(), file=file)
+    try:
+        assert run_months(build_defs(make_settings()), instance, "2024-01-01", "2024-03-01").success
+    finally:
+        configure_logging({})
+    lines = file.read_text().splitlines()
+    for tag, times in (("MKT", 3), ("VOL", 1), ("CASCADE", 1), ("FUND", 1), ("MTF", 1), ("CORR", 1)):
+        mine = [line for line in lines if f"[{tag}]" in line]
+        assert times <= len(mine) <= times + 8, (tag, mine)
 
 
 def test_the_newest_hour_of_the_running_month_is_the_last_row(make_settings: MakeSettings, instance: Any) -> None:
