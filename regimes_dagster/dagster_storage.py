@@ -53,7 +53,8 @@ class KeptConnections(DagsterPostgresStorage):
 
 
 class _EventLog(PostgresEventLogStorage):
-    """Asks once which columns the asset table has; they change only with ``dagster instance migrate``."""
+    """Asks once which columns the asset table has (they change only with ``dagster instance migrate``), and closes the
+    kept connections when the instance is closed."""
 
     _columns: frozenset[str] | None = None
 
@@ -62,3 +63,7 @@ class _EventLog(PostgresEventLogStorage):
             found = sa.inspect(conn).get_columns("asset_keys")
             self._columns = frozenset(str(column["name"]) for column in found)
         return column_name in self._columns
+
+    def dispose(self) -> None:
+        super().dispose()
+        self._engine.dispose()

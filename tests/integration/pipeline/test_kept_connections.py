@@ -9,6 +9,7 @@ from regimes_dagster.commands.backfill import run_months
 from regimes_dagster.dagster_storage import KEPT
 from regimes_dagster.definitions import build_defs
 from regimes_dagster.embedded import EmbeddedServer
+from regimes_dagster.instance import dagster_instance
 from tests.integration.pipeline.conftest import MakeSettings
 
 
@@ -19,6 +20,15 @@ def test_a_run_opens_few_connections(make_settings: MakeSettings, instance: Any)
     sa.event.listen(engines.pop(), "connect", lambda *_: opened.append(1))
     assert run_months(build_defs(make_settings()), instance, "2024-01-01", "2024-01-01").success
     assert len(opened) <= KEPT
+
+
+def test_closing_the_instance_closes_its_connections(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    with dagster_instance(settings) as opened:
+        assert opened.get_runs_count() == 0
+        pool = opened.run_storage._engine.pool
+        assert pool.checkedin() == 1
+    assert opened.run_storage._engine.pool.checkedin() == 0
 
 
 def test_a_connection_that_died_is_replaced_without_a_failure(
