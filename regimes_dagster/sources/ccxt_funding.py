@@ -22,7 +22,17 @@ from regimes_dagster.sources.coverage import final_edge, settled_edge, subtract
 from regimes_dagster.sources.frames import empty, from_milliseconds, milliseconds, table_frame
 from regimes_dagster.sources.instruments import perpetual
 from regimes_dagster.sources.paging import Paged, Pager
-from regimes_dagster.sources.protocol import BadResponse, Batch, Kind, MarketClosed, NotAvailable, SourceError, charged
+from regimes_dagster.sources.protocol import (
+    BadResponse,
+    Batch,
+    Kind,
+    MarketClosed,
+    NotAvailable,
+    Outage,
+    SourceError,
+    UnknownSymbol,
+    charged,
+)
 
 #: Asked before the window, so that the first settlement in it has one before it to measure its interval from.
 _MARGIN = timedelta(hours=24)
@@ -74,6 +84,8 @@ class FundingVenue:
         Predictions by native name, of every symbol where one call gives them all.
     whole_history
         One answer holds everything the venue has of a symbol, whatever is asked.
+    lists_all
+        The predictions name every symbol, and a server error may mean that it is none of them.
     """
 
     page_hours: int
@@ -83,6 +95,7 @@ class FundingVenue:
     depth_hours: int | None = None
     predict: Predict | None = None
     whole_history: bool = False
+    lists_all: bool = False
 
 
 class FundingSource:
@@ -111,7 +124,7 @@ class FundingSource:
         native = perpetual(self.client.venue, symbol).native
         beyond = self._beyond(wanted, now)
         asked = subtract([wanted], beyond)
-        paged = self._settlements(symbol, native, asked[-1], now) if asked else Paged()
+        paged = self._listed_settlements(symbol, native, asked[-1], now) if asked else Paged()
         rows = paged.rows
         self._must_settle(symbol, native, asked, rows, now)
         covered, unavailable = self._known(asked, paged, now)
@@ -126,6 +139,22 @@ class FundingSource:
             return []
         edge = min(now.floor("h") - self.venue.depth_hours * HOUR, wanted.end)
         return [Window(wanted.start, edge)] if edge > wanted.start else []
+
+    def _listed_settlements(self, symbol: str, native: str, asked: Window, now: pd.Timestamp) -> Paged[Settlement]:
+        """The settlements, where a server error may mean that the venue does not know the name."""
+        if not self.venue.lists_all:
+            return self._settlements(symbol, native, asked, now)
+        unknown = UnknownSymbol(
+            self.name, symbol, f"the venue lists no {native}; remove the symbol or name another venue"
+        )
+        if self._predicted is not None and self._predicted[0] == now and native not in self._predicted[1]:
+            raise unknown
+        try:
+            return self._settlements(symbol, native, asked, now)
+        except Outage as problem:
+            if native in self._predictions(symbol, native, now):
+                raise
+            raise unknown from problem
 
     def _settlements(self, symbol: str, native: str, asked: Window, now: pd.Timestamp) -> Paged[Settlement]:
         margin = timedelta(0) if self.venue.interval_hours is not None else _MARGIN
@@ -202,19 +231,23 @@ class FundingSource:
             },
         )
 
+    def _predictions(self, symbol: str, native: str, now: pd.Timestamp) -> dict[str, Prediction]:
+        """By native name, kept for the run: one answer of most venues holds every symbol."""
+        assert self.venue.predict is not None
+        kept = self._predicted[1] if self._predicted is not None and self._predicted[0] == now else {}
+        if native not in kept:
+            kept = kept | self.venue.predict(self.client, symbol, native, now)
+            self._predicted = (now, kept)
+        return kept
+
     def _prediction(
         self, symbol: str, native: str, rows: Sequence[Settlement], now: pd.Timestamp
     ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        assert self.venue.predict is not None
         try:
-            if self._predicted is None or self._predicted[0] != now or native not in self._predicted[1]:
-                fresh = self.venue.predict(self.client, symbol, native, now)
-                kept = self._predicted[1] if self._predicted is not None and self._predicted[0] == now else {}
-                self._predicted = (now, kept | fresh)
+            found = self._predictions(symbol, native, now).get(native)
         except SourceError as problem:
             # A prediction is an extra: the settlements are stored without it.
             return empty("funding_predictions"), (f"no predicted funding: {problem}",)
-        found = self._predicted[1].get(native)
         if found is None:
             return empty("funding_predictions"), (f"{self.name} {symbol}: no predicted funding in the answer",)
         hours = found.interval_hours or self.venue.interval_hours
@@ -400,7 +433,7 @@ def _epoch(value: Any) -> pd.Timestamp:
 
 
 FUNDING_VENUES: Mapping[str, FundingVenue] = {
-    "hyperliquid": FundingVenue(500, 500, _hyperliquid, interval_hours=1.0, predict=_hyperliquid_next),
+    "hyperliquid": FundingVenue(500, 500, _hyperliquid, interval_hours=1.0, predict=_hyperliquid_next, lists_all=True),
     "krakenfutures": FundingVenue(
         24 * 400, 10**9, _krakenfutures, interval_hours=1.0, predict=_krakenfutures_next, whole_history=True
     ),

@@ -233,10 +233,21 @@ def test_settlements_are_stored_even_when_the_prediction_fails() -> None:
 
 @every_venue
 def test_a_symbol_the_venue_does_not_list_is_named_as_such(venue: str) -> None:
-    with at(venue) as (_, __, source), pytest.raises((UnknownSymbol, Outage)) as caught:
+    with at(venue) as (_, __, source), pytest.raises(UnknownSymbol):
         fetch(source, MONTH, "NOSUCH/USDT")
-    # Hyperliquid answers 500 with "null" for a coin it does not know; nothing tells that from an outage.
-    assert caught.type is (Outage if venue == "hyperliquid" else UnknownSymbol)
+
+
+def test_hyperliquids_server_error_for_a_name_it_does_not_know_is_told_from_an_outage() -> None:
+    """It answers 500 with "null"; three of them in a row would have been taken for an outage of the venue."""
+    with at("hyperliquid") as (server, _, source):
+        fetch(source, LIVE)
+        asked = len(server.log)
+        with pytest.raises(UnknownSymbol, match="lists no NOSUCH"):
+            fetch(source, LIVE, "NOSUCH/USDT")
+        assert len(server.log) == asked, "the predictions of the same run name every symbol"
+        server.fail_while(lambda seen: seen.query["type"] == "fundingHistory", SERVER_ERROR)
+        with pytest.raises(Outage):
+            fetch(source, MONTH)
 
 
 @every_venue
