@@ -61,12 +61,13 @@ class Spent:
     requests: int
 
 
-def run() -> list[Result]:
+def run() -> Iterator[Result]:
     """Three tables: throughput of every source, the hourly fetch for 3 and for 100 symbols, a week of faults."""
     with installation() as settings:
         platform = Platform(settings)
         try:
-            return [_throughput(platform.warehouse), _hourly(platform.warehouse), _weather(platform.warehouse)]
+            for measure in (_throughput, _hourly, _weather):
+                yield measure(platform.warehouse)
         finally:
             platform.engine.dispose()
 

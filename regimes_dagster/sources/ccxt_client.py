@@ -160,7 +160,8 @@ class Client:
         with self._lock:
             exchange = self.exchange
             if not exchange.markets:
-                self._tried(symbol, exchange.load_markets, now)
+                # The markets alone: the library's loading asks for currencies, too, which may fail by themselves.
+                exchange.set_markets(self._tried(symbol, exchange.fetch_markets, now))
             markets = exchange.markets_by_id or {}
             if not markets:
                 raise Outage(self.venue, symbol, "the venue's market list is empty; it is tried again in the next run")

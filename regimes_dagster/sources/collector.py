@@ -9,6 +9,8 @@ one in which it was not connected has no row. A stretch is stored together with 
 nothing is claimed that a crash could have lost.
 """
 
+import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +28,8 @@ from regimes_dagster.sources.frames import from_milliseconds, table_frame
 from regimes_dagster.sources.instruments import Instrument
 from regimes_dagster.sources.liquidation_sums import hourly_sums
 from regimes_dagster.storage import Warehouse, Write
+
+log = logging.getLogger("regimes_dagster.collect")
 
 #: Hours that are summed again with each batch, for events that arrive late.
 _LATE = timedelta(hours=3)
@@ -97,6 +101,10 @@ class Recorder:
             for item in items:
                 instrument = self.instruments.get(item.native)
                 if instrument is None:
+                    continue
+                if not (0.0 < item.price < math.inf and 0.0 < item.quantity < math.inf):
+                    # One such row would keep the whole batch out of the database, now and at every later try.
+                    log.warning("[MKT] %s: a liquidation without price or quantity is left out: %s", self.venue, item)
                     continue
                 self.received += 1
                 self._pending.append((instrument.symbol, liquidation(item, instrument, self._repeats[item])))

@@ -16,7 +16,7 @@ from regimes_dagster.database import DatabaseUnavailable
 from regimes_dagster.sources.collector import Recorder
 from regimes_dagster.sources.collector_venues import LiveVenue
 from regimes_dagster.sources.instruments import Instrument
-from regimes_dagster.sources.protocol import BadResponse
+from regimes_dagster.sources.protocol import BadResponse, SourceError
 
 log = logging.getLogger("regimes_dagster.collect")
 
@@ -61,18 +61,22 @@ class Stream:
         self.flush_seconds, self.silence_seconds, self.pause = flush_seconds, silence_seconds, pause
         self.connections = 0
         self._sized = venue.sizes is None
+        self._flusher: asyncio.Task[None]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until ``stop`` is set; then flush and disconnect."""
-        flusher = asyncio.create_task(self._flush_often(stop))
+        self._flusher = flusher = asyncio.create_task(self._flush_often(stop))
         pause = self.pause
         while not stop.is_set():
             heard_before = self.recorder.received
             try:
                 await self._connected(stop)
-            except (TimeoutError, OSError) as problem:
+            except (TimeoutError, OSError, SourceError) as problem:
                 log.warning("[MKT] %s: %s; trying again in %.0f s", self.recorder.venue, problem, pause)
             self.recorder.lost()
+            if flusher.done():
+                # Only an error ends it before the end; collecting what nobody stores would be a lie.
+                break
             if self.recorder.received > heard_before:
                 pause = self.pause
             if not stop.is_set():
@@ -109,7 +113,7 @@ class Stream:
     async def _watch(self, exchange: Any, url: str, watching: "asyncio.Future[Any]", stop: asyncio.Event) -> None:
         """Until the connection ends, falls silent, or collecting stops."""
         last = self.now()
-        while not stop.is_set():
+        while not stop.is_set() and not self._flusher.done():
             done, _ = await asyncio.wait([watching], timeout=min(1.0, self.silence_seconds / 4))
             client = exchange.clients.get(url)
             heard = getattr(client, "last_message_at", None) or 0
@@ -142,7 +146,10 @@ class Stream:
         rows = answer.get("data") if isinstance(answer, dict) else None
         if not rows:
             raise BadResponse(self.recorder.venue, "*", "the venue gave no contract sizes")
-        sizes = {str(row["instId"]): float(row["ctVal"]) for row in rows if row.get("ctVal")}
+        try:
+            sizes = {str(row["instId"]): float(row["ctVal"]) for row in rows if row.get("ctVal")}
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise BadResponse(self.recorder.venue, "*", f"the contract sizes cannot be read ({problem})") from problem
         known = self.recorder.instruments
         missing = [native for native in known if native not in sizes]
         if missing:

@@ -19,7 +19,8 @@ from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.ccxt_liquidations import read
 from regimes_dagster.sources.frames import from_milliseconds, joined, milliseconds, table_frame
 from regimes_dagster.sources.instruments import Instrument, perpetual
-from regimes_dagster.sources.protocol import SourceError
+from regimes_dagster.sources.protocol import Batch, SourceError
+from regimes_dagster.sources.validate import validate_batch
 from regimes_dagster.storage import Warehouse, Write
 
 log = logging.getLogger("regimes_dagster.collect")
@@ -139,4 +140,6 @@ class DailyVolume:
         columns: dict[str, Any] = {
             "venue": venue, "symbol": symbol, "ts": from_milliseconds(ends), "volume_usd": [days[ms] for ms in ends],
         }  # fmt: skip
-        return table_frame("perp_volume_usd", columns)
+        rows = table_frame("perp_volume_usd", columns)
+        validate_batch(venue, symbol, Batch({"perp_volume_usd": rows}), window)
+        return rows

@@ -55,6 +55,8 @@ def validate_batch(venue: str, symbol: str, batch: Batch, window: Window) -> Non
             check.between("long_usd", 0.0, np.inf)
             check.between("short_usd", 0.0, np.inf)
             check.between("coverage", 0.0, 1.0)
+        elif table == "perp_volume_usd":
+            check.between("volume_usd", 0.0, np.inf)
         elif table == "liquidation_events":
             check.between("price", 1e-300, np.inf)
             check.between("amount", 0.0, np.inf)

@@ -55,6 +55,8 @@ class LiquidationMarket:
         self.now_ms = now_ms
         #: Rows of one answer; small, so that paging is needed.
         self.page = 50
+        #: Of the list of all symbols, those that ever have a liquidation.
+        self.active = natives
         self.late_ms: dict[int, int] = {}
 
     def trades(self, first_ms: int, last_ms: int) -> list[Trade]:
@@ -208,7 +210,7 @@ def bitfinex(server: VenueServer, market: LiquidationMarket) -> None:
         for trade in market.trades(int(query["start"]), int(query["end"])):
             if not trade.liquidated:
                 continue
-            for number, native in enumerate(market.natives):
+            for number, native in enumerate(market.active):
                 for side in trade.sides:
                     signed = trade.amount if side == "LONG" else -trade.amount
                     position = trade.ms // 1000 * 10 + number * 2 + (side == "LONG")

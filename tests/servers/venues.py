@@ -71,5 +71,7 @@ def speak(
     describe, page = _LIQUIDATIONS[venue]
     trades = liquidations.LiquidationMarket(list(natives), now_ms)
     trades.page = page
+    # On a small venue few symbols are ever liquidated; one list holds all of them.
+    trades.active = trades.natives[:3]
     describe(server, trades)
     return trades

@@ -208,6 +208,16 @@ def test_what_lies_before_the_first_settlement_is_unavailable() -> None:
         assert batch.covered[0].end == utc("2024-04-01")
 
 
+@every_venue
+def test_a_perpetual_listed_later_is_unavailable_before_and_complete_after(venue: str) -> None:
+    with at(venue) as (_, market, source):
+        market.listed_ms = milliseconds(utc("2025-02-11 08:00"))
+        batch = fetch(source, MONTH)
+        assert batch.rows["funding_rates"]["ts"].min() == utc("2025-02-11 08:00")
+        assert batch.unavailable == (Window(MONTH.start, utc("2025-02-11")),), "up to eight hours before the first"
+        assert batch.covered == (Window(utc("2025-02-11"), MONTH.end),)
+
+
 def test_okx_says_that_three_months_are_its_depth() -> None:
     with at("okx") as (server, _, source):
         window = Window(utc("2024-06-01"), utc("2024-07-01"))

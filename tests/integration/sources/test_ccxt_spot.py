@@ -5,6 +5,7 @@ each of these is a test here.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +23,24 @@ from regimes_dagster.sources.protocol import (
     MarketClosed,
     Outage,
     RateLimited,
+    SourceError,
     UnknownSymbol,
 )
 from regimes_dagster.sources.validate import validate_batch
 from tests.servers import spot
-from tests.servers.http import BAD_GATEWAY, CUT, FORBIDDEN, GEO_BLOCK, HTML, SERVER_ERROR, Fault, VenueServer, too_many
+from tests.servers.http import (
+    BAD_GATEWAY,
+    CUT,
+    DOUBLED,
+    EMPTY,
+    FORBIDDEN,
+    GEO_BLOCK,
+    HTML,
+    SERVER_ERROR,
+    Fault,
+    VenueServer,
+    too_many,
+)
 from tests.servers.truth import HOUR_MS, bar
 
 NOW = utc("2025-03-20 10:01:30")
@@ -280,6 +294,72 @@ def test_every_spot_venue_tells_the_same_truth(venue: str, native: str) -> None:
         typical = truth["volume"] * (truth["high"] + truth["low"] + truth["close"]) / 3
         want = typical if venue == "coinbaseexchange" else truth["quote_volume"]
         assert batch.rows["ohlcv"]["quote_volume"].to_numpy() == pytest.approx(want.to_numpy(), rel=1e-6)
+
+
+SPOT = {"binanceus": "BTCUSDT", "binance": "BTCUSDT", "coinbaseexchange": "BTC-USDT", "kraken": "XBTUSDT"}
+NEWEST = Window(utc("2025-03-10"), utc("2025-04-01"))
+every_venue = pytest.mark.parametrize("venue", list(SPOT))
+
+
+@contextmanager
+def at(venue: str) -> Iterator[Venue]:
+    with VenueServer() as server:
+        url = f"{server.url}/api/v3" if venue.startswith("binance") else server.url
+        asked = _venue(server, venue, SPOT[venue], SYMBOL, {"public": url})
+        {"coinbaseexchange": spot.coinbase, "kraken": spot.kraken}.get(venue, spot.binance)(server, asked.market)
+        yield asked
+
+
+@every_venue
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (GEO_BLOCK, GeoBlocked),
+        (FORBIDDEN, GeoBlocked),
+        (SERVER_ERROR, Outage),
+        (CUT, Outage),
+        (Fault(hang=0.6), Outage),
+        (HTML, BadResponse),
+        (too_many("3600"), RateLimited),
+    ],
+    ids=["451", "403", "500", "cut", "timeout", "html", "429"],
+)
+def test_every_venues_faults_are_classified_alike(venue: str, fault: Fault, expected: type[SourceError]) -> None:
+    with at(venue) as asked:
+        asked.server.fail_while(lambda _: True, fault)
+        with pytest.raises(SourceError) as caught:
+            asked.fetch(NEWEST)
+        assert caught.type is expected
+        assert caught.value.requests == len(asked.server.log) > 0
+
+
+@every_venue
+@pytest.mark.parametrize("fault", [EMPTY, DOUBLED], ids=["empty", "doubled"])
+def test_an_empty_answer_or_doubled_rows_change_nothing_at_any_venue(venue: str, fault: Fault) -> None:
+    with at(venue) as asked:
+        asked.server.fail_next(fault)
+        assert_rows(asked.fetch(NEWEST), expected(NEWEST), ["ts", "open", "high", "low", "close", "volume"])
+
+
+@every_venue
+def test_a_symbol_that_never_existed_is_named_at_any_venue(venue: str) -> None:
+    with at(venue) as asked, pytest.raises(UnknownSymbol):
+        asked.fetch(NEWEST, "NOSUCH/USDT")
+
+
+@pytest.mark.parametrize("venue", ["binanceus", "binance", "coinbaseexchange"])
+def test_a_delisted_symbol_is_a_closed_market_at_any_venue(venue: str) -> None:
+    with at(venue) as asked:
+        asked.market.closed_ms[SPOT[venue]] = milliseconds(utc("2025-02-15"))
+        with pytest.raises(MarketClosed):
+            asked.fetch(NEWEST)
+
+
+def test_krakens_rate_limit_comes_with_status_200() -> None:
+    with at("kraken") as asked:
+        asked.server.fail_while(lambda _: True, Fault(200, '{"error":["EAPI:Rate limit exceeded"]}'))
+        with pytest.raises(RateLimited):
+            asked.fetch(NEWEST)
 
 
 def test_kraken_says_that_older_hours_are_beyond_its_depth() -> None:

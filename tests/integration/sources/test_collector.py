@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 
 from regimes_dagster.clock import system_now
+from regimes_dagster.contracts import StorageError
 from regimes_dagster.partitions import HOUR, Window, utc
+from regimes_dagster.sources.ccxt_liquidations import Liquidation
 from regimes_dagster.sources.collector import Recorder, observed
 from regimes_dagster.sources.collector_stream import Stream
 from regimes_dagster.sources.collector_venues import LIVE_VENUES, Item
@@ -313,6 +315,49 @@ def test_a_server_that_is_not_there_is_tried_again_until_it_is(warehouse: Wareho
 
     asyncio.run(asyncio.wait_for(main(), 30))
     assert warehouse.read("source_coverage").empty
+
+
+@pytest.mark.parametrize("answer", [{"code": "0", "data": []}, {"code": "0", "data": [{"instId": 7, "ctVal": "x"}]}])
+def test_contract_sizes_that_cannot_be_read_are_asked_again_and_end_nothing(
+    answer: dict[str, Any], warehouse: Warehouse
+) -> None:
+    with VenueServer() as rest:
+        rest.route("/public/instruments$", lambda *_: answer)
+        options = {"urls": {"api": {"rest": rest.url, "ws": "ws://127.0.0.1:9"}}, "enableRateLimit": False}
+        keeper = recorder(warehouse, "okx")
+        stream = Stream(LIVE_VENUES["okx"], options, keeper, system_now, flush_seconds=0.1, pause=0.05)
+
+        async def main() -> None:
+            stop = asyncio.Event()
+            running = asyncio.create_task(stream.run(stop))
+            while stream.connections < 3:
+                assert not running.done()
+                await asyncio.sleep(0.02)
+            stop.set()
+            await running
+
+        asyncio.run(asyncio.wait_for(main(), 30))
+
+
+@pytest.mark.parametrize("bad", [item(1, price=0.0), item(1, quantity=0.0), item(1, price=float("nan"))])
+def test_a_liquidation_without_price_or_quantity_keeps_no_other_out_of_the_database(
+    bad: Item, warehouse: Warehouse
+) -> None:
+    keeper, start = recorder(warehouse), utc("2025-03-20 09:00")
+    beat(keeper, start, start + 60 * MINUTE)
+    keeper.add([bad, item(ms(start + MINUTE))])
+    assert keeper.flush(start + 61 * MINUTE).events == 1
+    assert hours(warehouse)["long_usd"].sum() == pytest.approx(200.0)
+
+
+def test_a_stream_whose_rows_cannot_be_stored_ends_with_the_reason(warehouse: Warehouse) -> None:
+    """Until this was noticed, one row that broke its contract ended the writing and the collecting went on."""
+    keeper = recorder(warehouse)
+    keeper._pending.append((SYMBOL, Liquidation("x", ms(utc("2025-03-20 09:00")), "LONG", -1.0, 1.0, 1.0)))
+    options = {"urls": {"api": {"ws": {"public": {"linear": "ws://127.0.0.1:9"}}}}}
+    stream = Stream(LIVE_VENUES["bybit"], options, keeper, system_now, flush_seconds=0.05, pause=0.05)
+    with pytest.raises(StorageError, match="price"):
+        asyncio.run(asyncio.wait_for(stream.run(asyncio.Event()), 30))
 
 
 def test_the_hours_of_the_collector_lie_in_the_window_of_their_month(warehouse: Warehouse) -> None:
