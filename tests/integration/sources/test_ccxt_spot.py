@@ -186,6 +186,12 @@ def test_a_symbol_that_never_existed_is_named(binanceus: Venue) -> None:
     assert len(binanceus.server.log) == 1
 
 
+def test_an_empty_market_list_says_nothing_about_a_symbol(binanceus: Venue) -> None:
+    binanceus.server.fail_while(lambda _: True, EMPTY)
+    with pytest.raises(Outage, match="market list is empty"):
+        binanceus.fetch(MONTH)
+
+
 @pytest.mark.parametrize("fault", [GEO_BLOCK, FORBIDDEN], ids=["451", "403"])
 def test_a_geo_block_is_not_tried_again(binanceus: Venue, fault: Fault) -> None:
     binanceus.server.fail_while(lambda _: True, fault)
