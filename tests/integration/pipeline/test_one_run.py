@@ -16,6 +16,8 @@ from regimes_dagster.platform import Platform
 from regimes_dagster.schemas import DERIVED_TABLES
 from tests.integration.pipeline.conftest import MakeSettings
 
+#: Tables with rows of each symbol.
+OF_A_SYMBOL = ("ohlcv", "funding_rates", "liquidations", "market_metrics", "volatility_features", "regimes", "alerts")
 DERIVED = [str(model.to_schema().name) for model in DERIVED_TABLES]
 
 
@@ -65,12 +67,22 @@ def test_a_symbol_added_later_gets_its_whole_history_without_touching_the_others
     assert run_months(build_defs(two), instance, "2024-01-01", "2024-02-01").success
     platform = Platform(three)
     before = platform.warehouse.read("market_metrics", symbols=["BTC/USDT"])
+
+    def asked() -> pd.DataFrame:
+        """When each kind of data of the two was asked for; asking again moves ``checked_at``."""
+        return platform.warehouse.read("source_coverage", symbols=["BTC/USDT", "ETH/USDT"])
+
+    asked_before = asked()
+    assert set(asked_before["kind"]) >= {"ohlcv", "funding", "liquidations"}
     assert run_months(build_defs(three, platform), instance, "2024-01-01", "2024-02-01").success
     after = platform.warehouse.read("market_metrics")
     pd.testing.assert_frame_equal(after[after["symbol"] == "BTC/USDT"].reset_index(drop=True), before)
     assert (after["symbol"] == "SOL/USDT").sum() > 1400
+    pd.testing.assert_frame_equal(asked(), asked_before)
+    kept = {name: (platform.warehouse.read(name)["symbol"] == "SOL/USDT").sum() for name in OF_A_SYMBOL}
+    assert all(kept.values()), kept
     assert run_months(build_defs(two), instance, "2024-01-01", "2024-02-01").success
-    assert (platform.warehouse.read("market_metrics")["symbol"] == "SOL/USDT").sum() > 1400
+    assert {name: (platform.warehouse.read(name)["symbol"] == "SOL/USDT").sum() for name in OF_A_SYMBOL} == kept
 
 
 def test_every_partition_says_what_it_holds(make_settings: MakeSettings, instance: Any) -> None:
