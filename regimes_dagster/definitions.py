@@ -18,7 +18,7 @@ from regimes_dagster.assets.raw import raw_assets
 from regimes_dagster.checks import asset_checks
 from regimes_dagster.configuration.classifier import check_classifier
 from regimes_dagster.jobs import EXECUTOR, evidence_job, hourly_job
-from regimes_dagster.logs import configure_logging
+from regimes_dagster.logs import configure_logging, log_file
 from regimes_dagster.platform import Platform
 from regimes_dagster.purge import purge_job, purge_schedule
 from regimes_dagster.resources.warehouse import WarehouseIOManager
@@ -80,5 +80,5 @@ def build_defs(settings: Settings, platform: Platform | None = None) -> dg.Defin
 def defs() -> dg.Definitions:
     """What ``workspace.yaml`` loads."""
     settings = load_settings()
-    configure_logging(os.environ, file=settings.home / "logs" / "regimes.log")
+    configure_logging(os.environ, file=log_file(settings.home))
     return build_defs(settings)

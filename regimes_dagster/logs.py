@@ -57,6 +57,11 @@ def tagged(tag: Tag, name: str = "regimes_dagster") -> TagAdapter:
     return TagAdapter(logging.getLogger(name), {"tag": tag})
 
 
+def log_file(home: Path) -> Path:
+    """The file of an installation that every run writes to."""
+    return home / "logs" / "regimes.log"
+
+
 def hide(secrets: Iterable[str]) -> None:
     """Remember texts (addresses, passwords, signing secrets) that no log line may show."""
     with _lock:
@@ -133,14 +138,22 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logging(
-    environ: Mapping[str, str], *, verbose: bool = False, stream: TextIO | None = None, file: Path | None = None
+    environ: Mapping[str, str],
+    *,
+    verbose: bool = False,
+    stream: TextIO | None = None,
+    file: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """Send the platform's log lines to ``stream`` (default stderr) and ``file``. Calling it again replaces both.
 
-    ``REGIMES_LOG_FORMAT=json`` and ``REGIMES_LOG_LEVEL`` choose form and level; ``verbose`` means DEBUG. Several
-    processes may write to one file: each line is one append.
+    ``REGIMES_LOG_FORMAT=json`` and ``REGIMES_LOG_LEVEL`` choose form and level; ``verbose`` means DEBUG, and
+    ``quiet`` leaves warnings alone on the stream, for commands that show their own progress. Several processes may
+    write to one file: each line is one append.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(stream or sys.stderr)]
+    if quiet and not verbose:
+        handlers[0].setLevel(logging.WARNING)
     if file is not None:
         # Dagster keeps what a step writes to stderr in a file per step; this is the one that `tail -f` follows.
         with contextlib.suppress(OSError):

@@ -13,10 +13,9 @@ def told(tag: Tag, window: Window, result: FeatureResult) -> FeatureResult:
     """Log what a feature computed and hand it on."""
     log = tagged(tag, __name__)
     rows = max(result.rows.values(), key=len)
-    symbols = rows["asset_pair" if "asset_pair" in rows else "symbol"].nunique()
-    log.info(
-        "%d rows up to %s of %d, %d events", len(rows), f"{window.end:%Y-%m-%d %H:%M}", symbols, len(result.events)
-    )
+    what, unit = ("asset_pair", "pairs") if "asset_pair" in rows else ("symbol", "symbols")
+    upto = f"{window.end:%Y-%m-%d %H:%M}"
+    log.info("%d rows of %d %s up to %s, %d events", len(rows), rows[what].nunique(), unit, upto, len(result.events))
     for event in result.events[result.events["ts"] == window.end].to_dict("records"):
         silent = f" ({event['suppressed_reason']})" if isinstance(event["suppressed_reason"], str) else ""
         log.info("%s %s %s: %s%s", event["phase"], event["severity"], event["symbol"], event["title"], silent)

@@ -124,6 +124,17 @@ def run_months(
     )
 
 
+def log_to_file(settings: "Settings") -> None:
+    """Let the terminal show progress and warnings, and the installation's log everything, as an hourly run does."""
+    import os
+
+    from regimes_dagster.logs import configure_logging, log_file
+
+    context = click.get_current_context(silent=True)
+    verbose = bool(context and context.find_root().params.get("verbose"))
+    configure_logging(os.environ, verbose=verbose, file=log_file(settings.home), quiet=True)
+
+
 def _first_error(failures: list[Any]) -> str | None:
     if not failures:
         return None
@@ -170,6 +181,7 @@ def backfill(first: date | None, last: date | None, symbols: str, refetch: bool,
     from regimes_dagster.settings import load_settings
 
     settings = load_settings()
+    log_to_file(settings)
     platform = Platform(settings)
     if stale:
         if first or last or symbols or refetch:

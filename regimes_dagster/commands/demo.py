@@ -11,7 +11,7 @@ from datetime import timedelta
 import click
 import pandas as pd
 
-from regimes_dagster.commands.backfill import run_months
+from regimes_dagster.commands.backfill import log_to_file, run_months
 from regimes_dagster.commands.up import check_ports, database_running, platform_children, say_addresses
 from regimes_dagster.partitions import month_start
 from regimes_dagster.platform import Platform
@@ -123,6 +123,7 @@ def _receiver(port: int) -> Child:
 
 def _fill(settings: Settings, platform: Platform) -> None:
     """History up to 30 days ago on the first start; then, or later, let the demo's time move."""
+    log_to_file(settings)
     clock = platform.clock
     if clock.declared_by(DEMO_CLOCK) is not None or (
         clock.declared() is None and platform.newest_joined_hour() is not None

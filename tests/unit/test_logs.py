@@ -76,6 +76,15 @@ def test_a_file_gets_the_same_lines_and_is_closed_to_others(tmp_path: Path) -> N
     assert file.parent.parent.stat().st_mode & 0o77 == 0
 
 
+def test_a_command_that_shows_its_own_progress_keeps_the_terminal_to_warnings(tmp_path: Path) -> None:
+    out = io.StringIO()
+    configure_logging({}, stream=out, file=tmp_path / "regimes.log", quiet=True)
+    tagged("VOL").info("744 rows")
+    tagged("MKT").warning("no answer")
+    assert [line.split("[")[1] for line in out.getvalue().splitlines()] == ["MKT] no answer"]
+    assert "744 rows" in (tmp_path / "regimes.log").read_text()
+
+
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where the folder should be")
     out = io.StringIO()
