@@ -7,13 +7,13 @@ through (``embedded.py``).
 from pathlib import Path
 
 
-def make_closed(folder: Path) -> Path:
-    """Make a folder and every missing one above it with mode 0700; folders that exist keep theirs.
+def make_closed(folder: Path, mode: int = 0o700) -> Path:
+    """Make a folder and every missing one above it with ``mode``; folders that exist keep theirs.
 
     ``Path.mkdir(mode=0o700, parents=True)`` closes the last one only: ``.regimes/demo/pg`` would leave ``.regimes``
     readable by every user of the machine.
     """
     for part in reversed([folder, *folder.parents]):
         if not part.exists():
-            part.mkdir(mode=0o700, exist_ok=True)
+            part.mkdir(mode=mode, exist_ok=True)
     return folder
