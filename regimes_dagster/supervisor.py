@@ -75,7 +75,7 @@ class Child:
 class Supervisor:
     """Starts children, restarts the ones that die, and stops exactly what it started.
 
-    A context manager: inside it SIGINT and SIGTERM ask for a stop instead of ending this process, and leaving
+    A context manager: inside it SIGINT, SIGTERM and SIGHUP ask for a stop instead of ending this process, and leaving
     it, however that happens, stops the children.
     """
 
@@ -86,8 +86,10 @@ class Supervisor:
         self.stopping = False
 
     def __enter__(self) -> "Supervisor":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._on_signal)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # A terminal that is closed hangs up; `nohup` has asked to go on all the same.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -5,8 +5,10 @@ What belongs here: the demo's settings, its clock and its first history. What do
 """
 
 import os
+import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import click
 import pandas as pd
@@ -94,7 +96,7 @@ def demo(sink_port: int) -> None:
                 settings,
                 [
                     ("Webhook receiver", f"http://127.0.0.1:{sink_port} (prints what arrives below)"),
-                    ("Its own doctor", "regimes --demo doctor; likewise --demo alerts list, --demo db url, ..."),
+                    ("Ask it", f"{_program()} --demo doctor; likewise alerts list, db url, ..."),
                 ],
             )
         supervisor.watch()
@@ -115,6 +117,11 @@ def _greet(settings: Settings, platform: Platform) -> None:
             now=platform.clock.now(),
             moment=platform.clock.system_now(),
         )
+
+
+def _program() -> str:
+    """How to type this program here: it is on nobody's path before the environment is activated."""
+    return os.path.relpath(Path(sys.executable).parent / "regimes")
 
 
 def _receiver(port: int) -> Child:

@@ -1,8 +1,11 @@
 """Tasks that `regimes up` runs once: told when they end, tried again while there is something left to do."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from regimes_dagster import supervisor as supervising
@@ -55,6 +58,39 @@ def test_one_that_failed_with_nothing_left_to_do_is_told_once(tmp_path: Path) ->
     watched(child, said, enough=1)
     assert (tmp_path / "starts").read_text() == "x"
     assert said[0].startswith("backfill ended with code 1. Log: ")
+
+
+@pytest.mark.parametrize(("nohup", "goes_on"), [(False, False), (True, True)])
+def test_a_terminal_that_is_closed_stops_the_children_and_nohup_does_not(
+    tmp_path: Path, nohup: bool, goes_on: bool
+) -> None:
+    """The children live in sessions of their own: after the window was closed they held the ports for ever."""
+    program = tmp_path / "up.py"
+    program.write_text(
+        "import signal, sys\n"
+        "from regimes_dagster.supervisor import Child, Supervisor\n"
+        f"signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if nohup else 'SIG_DFL'})\n"
+        "child = Child('sleeper', [sys.executable, '-c', 'import time; time.sleep(600)'], log=None)\n"
+        "with Supervisor(print) as running:\n"
+        "    running.start(child)\n"
+        "    print(child.process.pid, flush=True)\n"
+        "    running.watch(every=0.05)\n"
+    )
+    up = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert up.stdout is not None
+    sleeper = int(up.stdout.readline())
+    try:
+        up.send_signal(signal.SIGHUP)
+        if goes_on:
+            with pytest.raises(subprocess.TimeoutExpired):
+                up.wait(1.0)
+            assert psutil.pid_exists(sleeper)
+        else:
+            assert up.wait(60) == 0
+            assert not psutil.pid_exists(sleeper)
+    finally:
+        up.terminate()
+        up.wait(60)
 
 
 def test_folders_are_closed_all_the_way_down(tmp_path: Path) -> None:
