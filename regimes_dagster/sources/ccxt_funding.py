@@ -37,6 +37,7 @@ from regimes_dagster.sources.protocol import (
 #: Asked before the window, so that the first settlement in it has one before it to measure its interval from.
 _MARGIN = timedelta(hours=24)
 _LONGEST = timedelta(hours=8)
+_NULL = "It said: null"
 _INTERVALS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -152,7 +153,8 @@ class FundingSource:
         try:
             return self._settlements(symbol, native, asked, now)
         except Outage as problem:
-            if native in self._predictions(symbol, native, now):
+            # An outage proper says something, or nothing at all; a name that is not known is answered with "null".
+            if not problem.message.endswith(_NULL) or native in self._predictions(symbol, native, now):
                 raise
             raise unknown from problem
 
