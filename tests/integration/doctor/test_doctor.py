@@ -162,6 +162,37 @@ def test_what_sources_answered_last_is_told_for_configured_ones(engine: sa.Engin
     ]
 
 
+def test_a_machine_without_a_network_gets_one_finding_and_not_one_per_venue_and_symbol(
+    engine: sa.Engine, settings: Settings
+) -> None:
+    """29 findings of a screen each said that nobody answers."""
+    rows = [
+        {
+            "kind": kind,
+            "venue": venue,
+            "symbol": symbol,
+            "state": "OUTAGE",
+            "message": f"{symbol}?x={n}",
+            "in_use": False,
+        }
+        for n, (kind, venue) in enumerate([("ohlcv", "binanceus"), ("ohlcv", "binance"), ("funding", "deribit")])
+        for symbol in SYMBOLS
+    ]
+    status = tables.table("source_status")
+    with engine.begin() as connection:
+        connection.execute(sa.insert(status), rows)
+        (found,) = sources.source_states(connection, settings)
+        assert found.status == "WARN"
+        assert found.message == "nobody answers: deribit, binance, binanceus"
+        assert "online" in str(found.action)
+        connection.execute(sa.update(status).where(status.c.venue == "binance").values(state="OK", in_use=True))
+        told = [finding.message for finding in sources.source_states(connection, settings)]
+        assert [message.split(":")[0] for message in told] == [
+            "deribit funding BTC/USDT, ETH/USDT",
+            "binanceus ohlcv BTC/USDT, ETH/USDT",
+        ]
+
+
 def test_the_daemon_is_missing_silent_or_beating(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         assert "never run" in running.daemon(connection, NOW, "beats").message
