@@ -19,12 +19,13 @@ from typing import Any
 from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dash_app import packing, shell, static
-from dash_app.api import routes
+from dash_app.api import problems, routes
 from dash_app.api.metrics import Metrics
 from dash_app.guard import Guard, content_policy
 from dash_app.reader import Reader
@@ -84,6 +85,15 @@ def build_app(settings: Settings, database_url: str, *, schema: str = "public") 
 
     for path in PAGES:
         outer.add_route(path, page, methods=["GET", "HEAD"])
+
+    @outer.exception_handler(404)
+    async def _unknown(request: Request, error: HTTPException) -> Response:
+        """A mistyped page is the overview with a note, for people; everything else gets the problem document."""
+        is_page = not request.url.path.startswith(("/api", "/_", "/static"))
+        if is_page and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(index, 404, headers={"Cache-Control": "no-store"})
+        return problems.answer(404, str(error.detail).lower(), str(error.detail))
+
     pages = WSGIMiddleware(dash.server, workers=settings.dashboard.workers)
     both = _fork(outer, pages)
 

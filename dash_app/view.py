@@ -165,7 +165,10 @@ def _moment(given: dict[str, str], name: str, notes: list[str]) -> datetime | No
         notes.append(f"{name} {text[:40]!r} is no moment; write e.g. 2024-08-05T00:00Z.")
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC) if 2000 < moment.year < 2200 else None
+    if not 2000 < moment.year < 2200:
+        notes.append(f"{name} {text[:40]!r} lies outside the years 2001 to 2199.")
+        return None
+    return moment.astimezone(UTC)
 
 
 def _plain(text: str) -> str:

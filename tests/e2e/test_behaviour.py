@@ -87,6 +87,19 @@ def test_a_wrong_value_in_the_address_falls_back_with_a_note(served, watch):
     assert watched.complaints == []
 
 
+def test_a_mistyped_page_is_the_overview_with_a_note(served, watch):
+    page = watch().page
+    answer = page.goto(f"{served.url}/cascade?symbol=ETH/USDT")
+    assert answer is not None
+    assert answer.status == 404
+    settled(page)
+    expect(page.locator("#header-banner")).to_contain_text("There is no page '/cascade'; this is the overview.")
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Cascades").click()
+    expect(page).to_have_url(re.compile("/cascades\\?symbol=ETH/USDT$"))
+    settled(page)
+    expect(page.locator("#header-banner")).not_to_contain_text("There is no page")
+
+
 def test_a_refresh_brings_a_row_inserted_meanwhile_and_keeps_zoom_and_focus(serve, watch):
     own = serve()
     watched = watch()
