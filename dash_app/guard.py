@@ -23,7 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from regimes_dagster.configuration.sections import DashboardSection
+from regimes_dagster.configuration.sections import DashboardSection, is_loopback
 
 log = logging.getLogger("dash_app.guard")
 
@@ -148,7 +148,7 @@ class Guard:
                 else None
             )
             return _problem(401, "log-in needed", "This dashboard needs a log-in.", extra)
-        if scope["method"] not in SAFE_METHODS and not self._same_origin(headers):
+        if scope["method"] not in SAFE_METHODS and not (self._same_origin(headers) and self._own_host(headers)):
             return _problem(
                 403,
                 "cross-origin request",
@@ -167,6 +167,17 @@ class Guard:
         if self._section.public_url:
             own.add(urlsplit(self._section.public_url).netloc)
         return urlsplit(origin).netloc in own
+
+    def _own_host(self, headers: Headers) -> bool:
+        """Without a log-in, the name that was asked for must be this machine's.
+
+        Another site can give its own name this machine's address (DNS rebinding) and is then of the same origin.
+        """
+        if self._section.auth != "none":
+            return True
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        own = urlsplit(self._section.public_url).hostname if self._section.public_url else None
+        return is_loopback(name) or name == own
 
     def _known(self, scope: Scope, headers: Headers) -> bool:
         mode = self._section.auth

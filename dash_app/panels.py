@@ -61,7 +61,7 @@ class Context:
     def _zone(self) -> ZoneInfo:
         try:
             return ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder of zones
             return ZoneInfo("UTC")
 
     @property
@@ -160,7 +160,5 @@ def update(parts: Sequence[Part], context: Context, have: dict[str, str]) -> Upd
             known.pop(part.id, None)
     if context.snap.error and context.snap.ready:
         for part in parts:
-            problems.setdefault(
-                part.panel, "Not refreshed while the database does not answer; shown is the last state."
-            )
+            problems.setdefault(part.panel, f"Not refreshed: {context.snap.error}. Shown is the last state.")
     return Update(content, known, problems)

@@ -24,6 +24,8 @@ log = logging.getLogger("dash_app.reader")
 Rows = list[dict[str, Any]]
 Mode = Literal["url", "role", "read_only"]
 
+#: How the message of a database that is away begins.
+AWAY = "the database does not answer"
 CONNECT_TIMEOUT_S = 3
 POOL_SIZE = 4
 POOL_WAIT_S = 4
@@ -156,7 +158,7 @@ class Reader:
 
     def _refuse_while_blocked(self) -> None:
         if time.monotonic() < self._blocked_until:
-            raise DatabaseDown(self.last_error or "the database does not answer")
+            raise DatabaseDown(self.last_error or AWAY)
 
     def _connected(self) -> sa.Engine:
         with self._lock:
@@ -217,7 +219,7 @@ class Reader:
             failure = NotReady(_first_line(error))
         else:
             self._blocked_until = time.monotonic() + RETRY_AFTER_S
-            failure = DatabaseDown("the database does not answer; start it or check DB_URL")
+            failure = DatabaseDown(f"{AWAY}; start it or check DB_URL")
         self.last_error = str(failure)
         log.warning("%s: %s", type(failure).__name__, _first_line(error))
         return failure

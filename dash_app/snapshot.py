@@ -176,10 +176,16 @@ class SnapshotKeeper:
                 self._current = self._read(started)
                 self.last_seconds = time.monotonic() - started
             except ReadError as error:
-                self.failures += 1
-                old = self._current
-                since = old.down_since or system_now().to_pydatetime()
-                self._current = replace(old, error=str(error), down_since=since, mode=self._reader.mode)
+                self._failed(str(error))
+            except Exception:  # the thread must live: a dead one would show the same state for ever
+                log.exception("the present state could not be put together")
+                self._failed("the present state could not be put together; the server's log has the details")
+
+    def _failed(self, error: str) -> None:
+        self.failures += 1
+        old = self._current
+        since = old.down_since or system_now().to_pydatetime()
+        self._current = replace(old, error=error, down_since=since, mode=self._reader.mode)
 
     def _read(self, started: float) -> Snapshot:
         counters = health.changes(self._reader)

@@ -113,7 +113,7 @@ def _fingerprint(name: str) -> str:
 
 def _asset(path: str) -> tuple[bytes, str] | None:
     parts = path.removeprefix("/static/").split("/", 1)
-    if len(parts) != 2:
+    if len(parts) != 2 or "\x00" in path:
         return None
     file = (ASSETS / parts[1]).resolve()
     if not file.is_relative_to(ASSETS) or not file.is_file() or parts[0] != _fingerprint(parts[1]):

@@ -128,6 +128,16 @@
     return Number.isNaN(+date) ? "" : date.toISOString().slice(0, 16) + "Z";
   }
 
+  /* On a phone the tabs scroll: the current one is brought into view when it changes. */
+  let shownTab = null;
+  page.painted.push(function (root) {
+    const tab = root.querySelector(".tablink.on");
+    if (!tab || tab.textContent === shownTab) return;
+    shownTab = tab.textContent;
+    const row = tab.parentElement, place = tab.getBoundingClientRect(), frame = row.getBoundingClientRect();
+    if (row.scrollWidth > row.clientWidth) row.scrollLeft += place.left - frame.left - (frame.width - place.width) / 2;
+  });
+
   client.regimes = client.regimes || {};
   Object.assign(client.regimes, {
     address: () => address(),

@@ -5,7 +5,7 @@ What belongs here: the header's trees and the banner under it. What does not: fr
 
 from dash_app import freshness, wording
 from dash_app.panels import Context
-from dash_app.reader import Rows
+from dash_app.reader import AWAY, Rows
 from dash_app.tree import Tree, h, link, moment
 from dash_app.view import PAGES
 
@@ -135,9 +135,12 @@ def banner(context: Context) -> Tree:
             h(
                 "p",
                 {"class": "warn", "key": "down", "role": "alert"},
-                "The database does not answer since ",
-                moment(snap.down_since, "hms"),
-                ". Shown is the last state; this page recovers by itself.",
+                *(
+                    ["The database does not answer since ", moment(snap.down_since, "hms"), "."]
+                    if snap.error.startswith(AWAY)
+                    else ["Not refreshed since ", moment(snap.down_since, "hms"), f": {snap.error}."]
+                ),
+                " Shown is the last state; this page recovers by itself.",
             )
         )
     elif not snap.market:

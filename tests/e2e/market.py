@@ -740,7 +740,7 @@ def _endpoints(now: pd.Timestamp) -> pd.DataFrame:
     rows = [
         ("a1b2c3d4e5f60718", "desk", "hooks.example.com", "json", "ACTIVE"),
         ("b7c8d9e0f1a20394", "discord", "discord.com", "discord", "ACTIVE"),
-        ("c3d4e5f607182930", "WEBHOOKS_ALL[1]", "10.0.0.12", "json", "PAUSED"),
+        ("c3d4e5f607182930", "WEBHOOKS_ALL", "10.0.0.12", "json", "PAUSED"),
     ]
     return pd.DataFrame(
         [

@@ -50,6 +50,15 @@ def test_on_a_phone_the_regimes_come_first(served, watch):
     assert min(tops)[1] == "regimes"
 
 
+def test_on_a_phone_the_current_tab_is_in_view(served, watch):
+    page = watch(width=390, height=844, has_touch=True, is_mobile=True).page
+    for path, name in (("/health", "Data health"), ("/", "Overview")):
+        page.goto(served.url + path)
+        settled(page)
+        tab = page.get_by_role("navigation", name="Pages").get_by_role("link", name=name)
+        expect(tab).to_be_in_viewport(ratio=0.99)
+
+
 def test_cascades_are_listed_with_the_figures_of_their_alerts(served, watch, rows):
     page = watch().page
     page.goto(f"{served.url}/cascades?range=30d")

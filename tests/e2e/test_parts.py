@@ -85,6 +85,36 @@ def test_a_part_that_cannot_be_read_keeps_its_content_and_says_so(context):
     assert "does not answer" in news.problems["vchart"]
 
 
+def test_a_state_that_cannot_be_put_together_is_said_and_the_next_one_is_read(served):
+    """An unexpected row must not end the thread that reads: the page would show the same state for ever."""
+
+    class Odd(Reader):
+        odd = True
+
+        def rows(self, statement, parameters=None):  # type: ignore[no-untyped-def]
+            if self.odd:
+                raise KeyError("a column that is not there")
+            return super().rows(statement, parameters)
+
+    reader = Odd(served.database_url)
+    keeper = SnapshotKeeper(reader, settings_for())
+    keeper.refresh()
+    assert not keeper.current.ready
+    assert "server's log" in str(keeper.current.error)
+    reader.odd = False
+    keeper.refresh()
+    assert keeper.current.ready
+    assert keeper.current.error is None
+    reader.close()
+
+
+@pytest.mark.parametrize("zone", ["America", "../etc/passwd", "", "Nowhere/Else", "\x00"])
+def test_a_zone_that_does_not_exist_is_utc(context, zone):
+    seen = context()
+    odd = Context(seen.view, seen.snap, seen.reader, seen.settings, zone=zone)
+    assert odd.local(seen.snap.now) == seen.local(seen.snap.now)
+
+
 @pytest.mark.parametrize(
     "table", ["market_metrics", "volatility_features", "liquidation_features", "funding_features", "regimes"]
 )

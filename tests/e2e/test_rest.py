@@ -239,6 +239,22 @@ def test_immutable_files_are_compressed_and_kept_by_the_browser(api):
     assert total < 1_000_000
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/x/%00",
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/abcdef/style.css",
+        "/_dash-component-suites/dash/../../etc/passwd",
+        "/_dash-component-suites/dash/dcc/%00.js",
+        "/_dash-component-suites/os/x.js",
+    ],
+)
+def test_a_file_that_is_not_ours_is_not_found(api, path):
+    assert api.get(path).status_code == 404
+
+
 def test_a_file_without_a_fingerprint_is_asked_for_again_after_an_upgrade(api):
     """Kept for a year, the parts that Dash loads later would be mixed with those of another version."""
     first = api.get("/_dash-component-suites/dash/dcc/async-graph.js")

@@ -80,6 +80,16 @@ def test_a_proxy_is_believed_only_from_its_own_address():
     ],
 )
 def test_unsafe_methods_come_from_our_own_pages(headers, status):
+    client = _client(public_url="http://board.example")
+    assert client.post("/api/alerts/requests", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("localhost:8050", 200), ("127.0.0.1:8050", 200), ("[::1]:8050", 200), ("evil.example", 403)]
+)
+def test_a_foreign_name_for_this_machine_changes_nothing_without_a_log_in(host, status):
+    """DNS rebinding: the foreign page is of the same origin as the dashboard it reaches."""
+    headers = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
     assert _client().post("/api/alerts/requests", headers=headers).status_code == status
 
 
