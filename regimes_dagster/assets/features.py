@@ -85,7 +85,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             params,
             window=window,
             liquidations=liquidations.read(LIQUIDATION_COLUMNS, since=since, where=_listed(platform)),
-            perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
+            perp_volume=_perp_volume(platform),
             state=state,
             zones=False,
         )
@@ -113,7 +113,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
                 symbols=platform.settings.symbols,
                 where=_listed(platform),
             ),
-            perp_volume=platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols),
+            perp_volume=_perp_volume(platform),
         )
         context.add_output_metadata({"empty_because": dg.MetadataValue.json(dict(found.empty_because))})
         return found.rows
@@ -218,6 +218,11 @@ def _bars_of_every_venue(platform: Platform, since: pd.Timestamp | None, end: pd
         columns=["venue", "symbol", "ts", "open", "high", "low", "close"],
         where={"venue": venues},
     )
+
+
+def _perp_volume(platform: Platform) -> pd.DataFrame:
+    """Daily volume of the venues whose liquidations are summed, and of no other: it scales the floors of those sums."""
+    return platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols, where=_listed(platform))
 
 
 def _listed(platform: Platform) -> dict[str, tuple[str, ...]]:

@@ -139,8 +139,9 @@ class History:
 
     @cached_property
     def perp_volume(self) -> pd.DataFrame:
-        """Daily perpetual volume."""
-        return self.warehouse.read("perp_volume_usd", symbols=self.symbols)
+        """Daily perpetual volume of the listed venues."""
+        listed = {"venue": self.settings.sources.liquidations}
+        return self.warehouse.read("perp_volume_usd", symbols=self.symbols, where=listed)
 
     @cached_property
     def funding_scores(self) -> pd.DataFrame:

@@ -145,7 +145,8 @@ def perp_volume(connection: sa.Connection, settings: Settings, now: datetime) ->
     if not settings.sources.liquidations or settings.is_simulated:
         return
     table = tables.table("perp_volume_usd")
-    query = sa.select(table.c.symbol).where(table.c.ts > now - timedelta(days=40)).distinct()
+    recent = (table.c.ts > now - timedelta(days=40)) & table.c.venue.in_(settings.sources.liquidations)
+    query = sa.select(table.c.symbol).where(recent).distinct()
     known = set(connection.execute(query).scalars())
     lacking = [s for s in settings.symbols if s not in known and s not in settings.liquidation.symbol_scale]
     if lacking:

@@ -122,8 +122,9 @@ def test_stale_months_are_counted(engine: sa.Engine) -> None:
 
 def test_absent_perpetual_volume_names_the_mode(engine: sa.Engine, settings: Settings) -> None:
     row = {"venue": "deribit", "symbol": "BTC/USDT", "ts": HOUR, "volume_usd": 1e9}
+    not_listed = {"venue": "okx", "symbol": "ETH/USDT", "ts": HOUR, "volume_usd": 1e9}
     with engine.begin() as connection:
-        connection.execute(sa.insert(tables.table("perp_volume_usd")), row)
+        connection.execute(sa.insert(tables.table("perp_volume_usd")), [row, not_listed])
         (found,) = data.perp_volume(connection, settings, NOW)
     assert found.status == "WARN"
     assert found.message.startswith("none for ETH/USDT: after 168 h")

@@ -8,6 +8,7 @@ import pytest
 from dagster import AssetKey
 
 from regimes_dagster.assets import raw
+from regimes_dagster.assets.features import _perp_volume
 from regimes_dagster.commands.backfill import run_months
 from regimes_dagster.definitions import build_defs
 from regimes_dagster.instance import dagster_instance
@@ -17,6 +18,7 @@ from regimes_dagster.settings import load_settings
 from regimes_dagster.sources.frames import empty, joined, table_frame
 from regimes_dagster.sources.protocol import Batch, GeoBlocked, Kind
 from regimes_dagster.sources.simulated import SimulatedSource
+from regimes_dagster.storage import Write
 from tests.integration.pipeline.conftest import SIMULATED
 
 
@@ -60,6 +62,17 @@ def test_the_run_names_the_venue_that_served_and_the_one_that_could_not_and_show
     months = 2 * len(settings.symbols)
     assert [(done, total) for _, done, total in said] == [(number + 1, months) for number in range(months)]
     assert said[0][0] == f"ohlcv {settings.symbols[0]} 2024-02"
+
+
+def test_the_volume_of_a_venue_that_is_not_listed_scales_no_floor(database_url: str, tmp_path: Path) -> None:
+    """Its liquidations are not summed either; a venue taken off the list would have scaled the floors for a month."""
+    environment = {**SIMULATED, "DB_URL": database_url, "REGIMES_HOME": str(tmp_path / "home")}
+    platform = Platform(load_settings(environ=environment, cwd=tmp_path))
+    day = {"symbol": "BTC/USDT", "ts": [utc("2024-03-02")], "volume_usd": [1e9]}
+    rows = [table_frame("perp_volume_usd", day | {"venue": venue}) for venue in ("simulated", "okx")]
+    platform.warehouse.write([Write("perp_volume_usd", joined("perp_volume_usd", rows))])
+    assert list(_perp_volume(platform)["venue"]) == ["simulated"]
+    platform.engine.dispose()
 
 
 def test_troubles_of_many_symbols_are_one_line() -> None:
