@@ -73,7 +73,7 @@ def test_a_file_gets_the_same_lines_and_is_closed_to_others(tmp_path: Path) -> N
         configure_logging({}, stream=io.StringIO(), file=file)
     tagged("FUND").info("posted to https://discord.com/api/webhooks/1/token")
     assert file.read_text().count("INFO [FUND] posted to https://discord.com/***") == 1
-    assert file.parent.parent.stat().st_mode & 0o77 == 0
+    assert file.parent.parent.stat().st_mode & 0o66 == 0
 
 
 def test_a_command_that_shows_its_own_progress_keeps_the_terminal_to_warnings(tmp_path: Path) -> None:
