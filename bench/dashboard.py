@@ -45,8 +45,8 @@ class Case:
 BEFORE = (
     "Before: first view 1,168 kB and 12,091 nodes, a refresh of every panel 340 kB, refresh callback p95 195 ms. "
     "Causes and remedies: answers of callbacks were not compressed (now gzip in the callback's thread); 100 rows per "
-    "panel (now the ten most telling, counts and a link to all); a heat strip of 30 elements per row (now one per run of "
-    "like days); every chart was drawn twice by margins that fit themselves (now fixed)."
+    "panel (now the ten most telling, counts and a link to all); a heat strip of 30 elements per row (now one per run "
+    "of like days); every chart was drawn twice by margins that fit themselves (now fixed)."
 )
 
 CASES = {
