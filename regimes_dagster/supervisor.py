@@ -4,7 +4,9 @@ What belongs here: starting, watching, restarting and stopping child processes, 
 What does not: which processes there are (``commands/up.py``, ``commands/demo.py``).
 """
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +29,12 @@ AGAIN_PAUSES = (60.0, 300.0, 900.0)
 
 #: A process that lived this long is healthy again: its next death starts from the first pause.
 HEALTHY_AFTER = 300.0
+
+#: A log that has grown to this is moved to ``NAME.log.1``, bytes: Dagster's daemon alone writes 4 MB a day.
+LOG_LIMIT = 20_000_000
+
+#: How often the logs' sizes are looked at, seconds.
+LOGS_EVERY = 60.0
 
 #: What processes get to finish their work after SIGINT before they are killed, seconds; an hourly run takes about 10.
 STOP_GRACE = 30.0
@@ -123,9 +131,14 @@ class Supervisor:
 
     def watch(self, every: float = 0.5, tick: Callable[[], None] | None = None) -> None:
         """Block until a stop is asked for, restarting children that die; ``tick`` is called each round."""
+        looked = time.monotonic()
         while not self.stopping:
             for child in self._children:
                 self._revive(child)
+            if time.monotonic() - looked >= LOGS_EVERY:
+                looked = time.monotonic()
+                for folder in {child.log.parent for child in self._children if child.log is not None}:
+                    cut_logs(folder)
             if tick is not None:
                 tick()
             time.sleep(every)
@@ -210,6 +223,19 @@ class Supervisor:
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.stopping = True
+
+
+def cut_logs(folder: Path, limit: int = LOG_LIMIT) -> None:
+    """Move what large logs of a folder hold to ``NAME.log.1``, in place of what was there before.
+
+    Their writers keep their files open and append, so that the content is copied and the file emptied; what is written
+    between the two (a few milliseconds) is lost. A full disk or a file that has gone waits for the next look.
+    """
+    for log in folder.glob("*.log"):
+        with contextlib.suppress(OSError):
+            if log.stat().st_size >= limit:
+                shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+                os.truncate(log, 0)
 
 
 def free_port_or_fail(port: int, what: str, setting: str) -> None:

@@ -94,6 +94,32 @@ def test_a_terminal_that_is_closed_stops_the_children_and_nohup_does_not(
         up.wait(60)
 
 
+def test_a_log_that_has_grown_large_is_cut_while_its_writer_goes_on(tmp_path: Path) -> None:
+    """Dagster's daemon writes 4 MB a day into a file that nobody cut: more than a gigabyte a year."""
+    log, small = tmp_path / "daemon.log", tmp_path / "regimes.log"
+    small.write_text("short")
+    with log.open("ab") as writer:
+        for round_ in (b"1", b"2"):
+            writer.write(round_ * 100)
+            writer.flush()
+            supervising.cut_logs(tmp_path, limit=100)
+            assert log.stat().st_size == 0
+            assert (tmp_path / "daemon.log.1").read_bytes() == round_ * 100
+        writer.write(b"after")
+    assert log.read_bytes() == b"after"
+    assert small.read_text() == "short"
+    supervising.cut_logs(tmp_path / "gone", limit=100)
+
+
+def test_the_logs_are_looked_at_while_the_processes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "LOGS_EVERY", 0.0)
+    looked: list[Path] = []
+    monkeypatch.setattr(supervising, "cut_logs", looked.append)
+    child, said = task(tmp_path, fails=0), list[str]()
+    watched(child, said, enough=1)
+    assert set(looked) == {tmp_path / "logs"}
+
+
 def test_folders_are_closed_all_the_way_down(tmp_path: Path) -> None:
     """`mkdir(mode=..., parents=True)` closed the last one only, and the doctor complained about every fresh start."""
     tmp_path.chmod(0o755)
