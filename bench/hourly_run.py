@@ -35,7 +35,7 @@ mutation Launch($tags: [ExecutionTag!]!) {
 """
 
 #: Symbols and measured runs.
-CASES = ((3, 24), (100, 12))
+CASES = ((3, 16), (100, 8))
 
 START = "2024-01-01"
 MOMENT = "2024-06-20 12:00"
