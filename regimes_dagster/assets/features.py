@@ -28,6 +28,7 @@ from regimes_dagster.features import (
     price_yardstick,
     volatility_regime,
 )
+from regimes_dagster.features.liquidation_venues import SCALE_DAYS
 from regimes_dagster.features.liquidation_zones import identify_liquidation_support_zones
 from regimes_dagster.features.result import FeatureResult, StoredState
 from regimes_dagster.leader_inputs import leader_inputs
@@ -85,7 +86,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             params,
             window=window,
             liquidations=liquidations.read(LIQUIDATION_COLUMNS, since=since, where=_listed(platform)),
-            perp_volume=_perp_volume(platform),
+            perp_volume=_daily_volume(platform, since, window),
             state=state,
             zones=False,
         )
@@ -113,7 +114,7 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
                 symbols=platform.settings.symbols,
                 where=_listed(platform),
             ),
-            perp_volume=_perp_volume(platform),
+            perp_volume=_daily_volume(platform, window.start - back, window),
         )
         context.add_output_metadata({"empty_because": dg.MetadataValue.json(dict(found.empty_because))})
         return found.rows
@@ -134,7 +135,9 @@ def feature_assets(declare: Declare, *, minute_bars: bool = False) -> list[dg.As
             params,
             window=window,
             funding_rates=funding_rates.read(since=since, where={"venue": platform.settings.sources.funding}),
-            funding_predictions=platform.warehouse.read("funding_predictions", symbols=platform.settings.symbols),
+            funding_predictions=platform.warehouse.read(
+                "funding_predictions", window=Window(since or EPOCH, window.end), symbols=platform.settings.symbols
+            ),
             state=state,
         )
         return told("FUND", window, found)
@@ -220,9 +223,18 @@ def _bars_of_every_venue(platform: Platform, since: pd.Timestamp | None, end: pd
     )
 
 
-def _perp_volume(platform: Platform) -> pd.DataFrame:
-    """Daily volume of the venues whose liquidations are summed, and of no other: it scales the floors of those sums."""
-    return platform.warehouse.read("perp_volume_usd", symbols=platform.settings.symbols, where=_listed(platform))
+def _daily_volume(platform: Platform, since: pd.Timestamp | None, window: Window) -> pd.DataFrame:
+    """Daily volume of the venues whose liquidations are summed, and of no other: it scales the floors of those sums.
+
+    From the first day that the scale looks at in the hours after ``since``.
+    """
+    start = EPOCH if since is None else since - timedelta(days=SCALE_DAYS + 1)
+    return platform.warehouse.read(
+        "perp_volume_usd",
+        window=Window(start, window.end),
+        symbols=platform.settings.symbols,
+        where=_listed(platform),
+    )
 
 
 def _listed(platform: Platform) -> dict[str, tuple[str, ...]]:
