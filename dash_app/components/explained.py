@@ -51,7 +51,7 @@ def written(name: str, value: Any, event_type: str = "") -> str:
 
 def label(name: str) -> str:
     """A name in words, without the unit that stands beside its figure."""
-    return re.sub(r"_usd_per_hour$|_usd(?=_|$)|_pp$|_hours?$|_h$", "", name).replace("_", " ")
+    return re.sub(r"_usd_per_hour$|_usd(?=_|$)|_pp$|_hours$|_h$", "", name).replace("_", " ")
 
 
 def blocks(event_type: str, explain: Any) -> tuple[list[Tree], list[Tree]]:
