@@ -58,11 +58,12 @@ def run() -> list[Result]:
         parts, late, peaks = _measure(count, runs)
         for name in PARTS:
             rows.append((f"{count} symbols: {name}", *_spread(parts[name])))
-        rows.append((f"{count} symbols: alert recorded to delivered ({len(late)} alerts)", *_spread(late)))
-        whole = parts["launch to last delivery"]
-        rows.append((f"{count} symbols: launch to last delivery ({len(whole)} runs with alerts)", *_spread(whole)))
+        if late:  # an hour without an alert has no delivery
+            rows.append((f"{count} symbols: alert recorded to delivered ({len(late)} alerts)", *_spread(late)))
+            whole = parts["launch to last delivery"]
+            rows.append((f"{count} symbols: launch to last delivery ({len(whole)} runs with alerts)", *_spread(whole)))
         memory.extend((f"{name}, {count} symbols", peak) for name, peak in sorted(peaks.items()))
-        notes.append(f"{count} symbols: {runs} runs, {len(late)} alerts posted.")
+        notes.append(f"{count} symbols: {runs} runs; {len(late)} alerts were due and posted in these hours.")
     return [
         Result(
             "hourly_run",
@@ -86,8 +87,8 @@ def run() -> list[Result]:
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return (*(values * 3), *(float("nan"),) * 3)[:3]  # type: ignore[return-value]
+    if len(values) == 1:
+        return values[0], values[0], values[0]
     return statistics.median(values), statistics.quantiles(values, n=20, method="inclusive")[-1], max(values)
 
 
