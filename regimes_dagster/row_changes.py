@@ -8,7 +8,8 @@ The rows are copied into a temporary table first. Unchanged rows are left out by
 backfill) are copied straight into the table, which costs the server about half as much.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,7 @@ class Change:
             "COPY {target} ({columns}) FROM STDIN (FORMAT csv)", target=target, columns=column_names(rows.columns)
         )
         with self.cursor.copy(query) as copy:
-            for piece in rows_as_csv.encode(self.write.table, rows):
+            for piece in _one_ahead(rows_as_csv.encode(self.write.table, rows)):
                 copy.write(piece)
 
     def _upsert(self) -> WriteCounts:
@@ -142,6 +143,15 @@ class Change:
 
     def _step(self, text: str, parameters: Sequence[Any] | None = None, **parts: sql.Composable) -> "Cursor[Any]":
         return self.step(self.cursor, self._sql(text, **parts), parameters)
+
+
+def _one_ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces; while one is being sent and stored, the next is made in a thread (Arrow works outside the GIL)."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = worker.submit(next, pieces, None)
+            yield piece
 
 
 def _scope_parts(shape: Shape) -> dict[str, sql.Composable]:

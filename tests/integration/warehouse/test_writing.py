@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from regimes_dagster import rows_as_csv
 from regimes_dagster.contracts import InvalidRowsError
 from regimes_dagster.partitions import Window, utc
 from regimes_dagster.storage import Scope, Warehouse, Write, WriteCounts
@@ -186,3 +187,18 @@ def test_many_rows_without_scopes_update_what_is_stored(warehouse: Warehouse, ma
     rows = make_bars(hours=2500)
     warehouse.write([Write("ohlcv", rows.iloc[[3]].assign(volume=1.0))])
     assert warehouse.write([Write("ohlcv", rows)]) == {"ohlcv": WriteCounts(inserted=2499, updated=1)}
+
+
+def test_a_frame_in_pieces_is_stored_whole_or_not_at_all(
+    warehouse: Warehouse, make_bars: MakeBars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large frame is sent in pieces, the next being made in a thread while one is on its way."""
+    monkeypatch.setattr(rows_as_csv, "PIECE", 700)
+    rows = make_bars(hours=2500)
+    assert warehouse.write([Write("ohlcv", rows)]) == {"ohlcv": WriteCounts(inserted=2500)}
+    pd.testing.assert_frame_equal(warehouse.read("ohlcv"), rows, check_like=True, check_dtype=False)
+    bad = rows.assign(volume=3.0)
+    bad.loc[2000, "venue"] = "kra\x00ken"
+    with pytest.raises(InvalidRowsError, match="NUL"):
+        warehouse.write([Write("ohlcv", bad)])
+    assert warehouse.read("ohlcv")["volume"].eq(1.5).all()
