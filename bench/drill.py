@@ -115,14 +115,17 @@ def daemon_killed(site: Site) -> str:
 
 
 def run_killed(site: Site) -> str:
-    site.wait_for_run()
-    server = code_server(site)
-    workers = server.children(recursive=True) if server else []
-    victims = [p for p in workers if "resource_tracker" not in " ".join(_cmdline(p))]
-    for victim in victims:
-        with suppress(psutil.NoSuchProcess):
-            victim.kill()
-    return f"SIGKILL of the run's process in the middle ({len(victims)} processes)"
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        site.wait_for_run()
+        victims = [process for process in site.descendants() if "spawn_main" in " ".join(_cmdline(process))]
+        for victim in victims:
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+        if victims:
+            return f"SIGKILL of the run's process in the middle ({len(victims)} processes)"
+        time.sleep(0.1)  # the run had just ended
+    raise RuntimeError("no process of a run was found to kill")
 
 
 def code_server_killed(site: Site) -> str:
