@@ -8,7 +8,7 @@ import pytest
 from dagster import AssetKey
 
 from regimes_dagster.assets import raw
-from regimes_dagster.assets.features import _perp_volume
+from regimes_dagster.assets.features import _daily_volume
 from regimes_dagster.commands.backfill import run_months
 from regimes_dagster.definitions import build_defs
 from regimes_dagster.instance import dagster_instance
@@ -71,7 +71,11 @@ def test_the_volume_of_a_venue_that_is_not_listed_scales_no_floor(database_url: 
     day = {"symbol": "BTC/USDT", "ts": [utc("2024-03-02")], "volume_usd": [1e9]}
     rows = [table_frame("perp_volume_usd", day | {"venue": venue}) for venue in ("simulated", "okx")]
     platform.warehouse.write([Write("perp_volume_usd", joined("perp_volume_usd", rows))])
-    assert list(_perp_volume(platform)["venue"]) == ["simulated"]
+    march = Window(utc("2024-03-01"), utc("2024-04-01"))
+    assert list(_daily_volume(platform, None, march)["venue"]) == ["simulated"]
+    # The scale looks back 30 days from the first hour.
+    assert len(_daily_volume(platform, utc("2024-04-01"), Window(utc("2024-05-01"), utc("2024-06-01")))) == 1
+    assert _daily_volume(platform, utc("2024-04-10"), Window(utc("2024-05-10"), utc("2024-06-01"))).empty
     platform.engine.dispose()
 
 

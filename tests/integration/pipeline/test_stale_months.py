@@ -87,7 +87,7 @@ def test_rows_of_a_symbol_that_was_removed_are_left_alone(make_settings: MakeSet
     assert stale_months(platform.warehouse, fewer) == []
 
 
-@pytest.mark.parametrize("arguments", [["--stale", "--from", "2024-01"], ["--dry-run", "--from", "2024-01"], []])
+@pytest.mark.parametrize("arguments", [["--stale", "--from", "2024-01"], ["--dry-run", "--from", "2024-01"]])
 def test_options_that_contradict_each_other_are_refused(
     arguments: list[str], database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
