@@ -93,3 +93,11 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     found = command(database_url, tmp_path, monkeypatch, *arguments)
     assert found.exit_code == click.UsageError.exit_code
+
+
+def test_without_from_a_backfill_starts_where_the_history_does(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = command(database_url, tmp_path, monkeypatch, "--to", "2024-02")
+    assert found.exit_code == 0, found.output
+    assert "2 months, 2024-01 to 2024-02, BTC/USDT, ETH/USDT, SOL/USDT" in found.output
