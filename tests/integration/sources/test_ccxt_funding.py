@@ -15,31 +15,24 @@ from regimes_dagster.sources.ccxt_client import Client
 from regimes_dagster.sources.ccxt_funding import FundingSource, intervals
 from regimes_dagster.sources.frames import milliseconds
 from regimes_dagster.sources.protocol import (
-    BadResponse,
     Batch,
-    GeoBlocked,
     MarketClosed,
     NotAvailable,
     Outage,
-    RateLimited,
     SourceError,
     UnknownSymbol,
 )
 from regimes_dagster.sources.validate import validate_batch
+from tests.integration.sources.faults import every_fault
 from tests.servers import funding
 from tests.servers.http import (
-    CUT,
     DOUBLED,
     EMPTY,
-    FORBIDDEN,
-    GEO_BLOCK,
-    HTML,
     SERVER_ERROR,
     Fault,
     Seen,
     VenueServer,
     rows_changed,
-    too_many,
 )
 from tests.servers.truth import HOUR_MS, rate
 
@@ -261,19 +254,7 @@ def test_hyperliquids_server_error_for_a_name_it_does_not_know_is_told_from_an_o
 
 
 @every_venue
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (GEO_BLOCK, GeoBlocked),
-        (FORBIDDEN, GeoBlocked),
-        (SERVER_ERROR, Outage),
-        (CUT, Outage),
-        (Fault(hang=0.8), Outage),
-        (HTML, BadResponse),
-        (too_many("3600"), RateLimited),
-    ],
-    ids=["451", "403", "500", "cut", "timeout", "html", "429"],
-)
+@every_fault
 def test_every_venues_faults_are_classified_alike(venue: str, fault: Fault, expected: type[SourceError]) -> None:
     with at(venue) as (server, _, source):
         server.fail_while(lambda _: True, fault)

@@ -17,28 +17,20 @@ from regimes_dagster.sources.ccxt_liquidations import LiquidationSource
 from regimes_dagster.sources.frames import milliseconds
 from regimes_dagster.sources.instruments import Instrument, kraken_inverse, perpetual
 from regimes_dagster.sources.protocol import (
-    BadResponse,
     Batch,
-    GeoBlocked,
-    Outage,
-    RateLimited,
     SourceError,
     UnknownSymbol,
 )
 from regimes_dagster.sources.registry import _LIQUIDATION_VENUES
 from regimes_dagster.sources.validate import validate_batch
+from tests.integration.sources.faults import every_fault
 from tests.servers import liquidations as wire
 from tests.servers.http import (
-    CUT,
     DOUBLED,
     EMPTY,
-    FORBIDDEN,
-    GEO_BLOCK,
-    HTML,
     SERVER_ERROR,
     Fault,
     VenueServer,
-    too_many,
 )
 
 NOW = utc("2025-03-20 10:01:30")
@@ -191,19 +183,7 @@ def test_liquidations_survive_a_daily_volume_that_fails(venue: str) -> None:
 
 
 @every_venue
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (GEO_BLOCK, GeoBlocked),
-        (FORBIDDEN, GeoBlocked),
-        (SERVER_ERROR, Outage),
-        (CUT, Outage),
-        (Fault(hang=0.8), Outage),
-        (HTML, BadResponse),
-        (too_many("3600"), RateLimited),
-    ],
-    ids=["451", "403", "500", "cut", "timeout", "html", "429"],
-)
+@every_fault
 def test_every_venues_faults_are_classified_alike(venue: str, fault: Fault, expected: type[SourceError]) -> None:
     with at(venue) as (server, _, source):
         server.fail_while(lambda _: True, fault)

@@ -27,6 +27,7 @@ from regimes_dagster.sources.protocol import (
     UnknownSymbol,
 )
 from regimes_dagster.sources.validate import validate_batch
+from tests.integration.sources.faults import every_fault
 from tests.servers import spot
 from tests.servers.http import (
     BAD_GATEWAY,
@@ -317,19 +318,7 @@ def at(venue: str) -> Iterator[Venue]:
 
 
 @every_venue
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (GEO_BLOCK, GeoBlocked),
-        (FORBIDDEN, GeoBlocked),
-        (SERVER_ERROR, Outage),
-        (CUT, Outage),
-        (Fault(hang=0.6), Outage),
-        (HTML, BadResponse),
-        (too_many("3600"), RateLimited),
-    ],
-    ids=["451", "403", "500", "cut", "timeout", "html", "429"],
-)
+@every_fault
 def test_every_venues_faults_are_classified_alike(venue: str, fault: Fault, expected: type[SourceError]) -> None:
     with at(venue) as asked:
         asked.server.fail_while(lambda _: True, fault)
