@@ -83,8 +83,10 @@ class Change:
         query = self._sql(
             "COPY {target} ({columns}) FROM STDIN (FORMAT csv)", target=target, columns=column_names(rows.columns)
         )
+        pieces = rows_as_csv.encode(self.write.table, rows)
         with self.cursor.copy(query) as copy:
-            for piece in _one_ahead(rows_as_csv.encode(self.write.table, rows)):
+            # A single piece, as of nearly every hourly write, has no next one and needs no thread.
+            for piece in _one_ahead(pieces) if len(rows) > rows_as_csv.PIECE else pieces:
                 copy.write(piece)
 
     def _upsert(self) -> WriteCounts:
