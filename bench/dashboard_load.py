@@ -11,6 +11,7 @@ import asyncio
 import multiprocessing
 import os
 import socket
+import sys
 import time
 from typing import Any
 
@@ -77,6 +78,8 @@ class Served:
 
 def _serve(environment: dict[str, str], port: int, processes: int) -> None:
     os.environ.update(environment)
+    # uvicorn hands the number of this file on to its workers, which do not inherit it where it is none of 0, 1 and 2.
+    sys.stdin = None
     from dash_app.server import serve
     from regimes_dagster.settings import load_settings
 
