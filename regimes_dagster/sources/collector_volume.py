@@ -42,7 +42,7 @@ def _okx(client: Client, instrument: Instrument, window: Window, now: pd.Timesta
     }  # fmt: skip
     answer = client.ask(instrument.symbol, "publicGetMarketCandles", params, now)
     rows = answer.get("data") if isinstance(answer, dict) else None
-    return read(client, instrument.symbol, "daily candles", rows, lambda row: (int(row[0]) + _DAY_MS, float(row[7])))
+    return _volumes(client, instrument, rows, 7)
 
 
 def _bybit(client: Client, instrument: Instrument, window: Window, now: pd.Timestamp) -> list[tuple[int, float]]:
@@ -54,7 +54,7 @@ def _bybit(client: Client, instrument: Instrument, window: Window, now: pd.Times
     answer = client.ask(instrument.symbol, "publicGetV5MarketKline", params, now)
     result = answer.get("result") if isinstance(answer, dict) else None
     rows = result.get("list") if isinstance(result, dict) else None
-    return read(client, instrument.symbol, "daily candles", rows, lambda row: (int(row[0]) + _DAY_MS, float(row[6])))
+    return _volumes(client, instrument, rows, 6)
 
 
 def _binanceusdm(client: Client, instrument: Instrument, window: Window, now: pd.Timestamp) -> list[tuple[int, float]]:
@@ -64,7 +64,12 @@ def _binanceusdm(client: Client, instrument: Instrument, window: Window, now: pd
         "startTime": milliseconds(window.start), "endTime": milliseconds(window.end) - 1,
     }  # fmt: skip
     rows = client.ask(instrument.symbol, "fapiPublicGetKlines", params, now)
-    return read(client, instrument.symbol, "daily candles", rows, lambda row: (int(row[0]) + _DAY_MS, float(row[7])))
+    return _volumes(client, instrument, rows, 7)
+
+
+def _volumes(client: Client, instrument: Instrument, rows: Any, cell: int) -> list[tuple[int, float]]:
+    """End of each day and its volume, of candles that begin with their opening in milliseconds."""
+    return read(client, instrument.symbol, "daily candles", rows, lambda row: (int(row[0]) + _DAY_MS, float(row[cell])))
 
 
 VOLUMES: Mapping[str, Callable[[Client, Instrument, Window, pd.Timestamp], list[tuple[int, float]]]] = {
