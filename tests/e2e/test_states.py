@@ -19,6 +19,15 @@ from tests.e2e.conftest import HOURS, SYMBOLS, eventually, newest_hour, settings
 pytestmark = pytest.mark.browser
 
 
+def declare(own, since_newest):
+    """Let the platform's time stand so long after the newest hour."""
+    with own.engine.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO platform_clock (name, now_ts, set_by) VALUES ('platform', :now, 'test')"),
+            {"now": own.newest + since_newest},
+        )
+
+
 def test_empty_tables_give_an_explanation_in_every_panel_and_no_error(serve, watch):
     own = serve(empty=True)
     watched = watch()
@@ -71,11 +80,7 @@ def test_venues_that_cannot_be_reached_are_named_above_every_page(serve, watch):
 def test_the_first_look_already_has_the_servers_time_and_not_the_browsers(serve, watch):
     """For ten seconds after loading, a demo was LIVE with "data 30 d old": the browser's clock was asked after all."""
     own = serve()
-    with own.engine.begin() as connection:
-        connection.execute(
-            sa.text("INSERT INTO platform_clock (name, now_ts, set_by) VALUES ('platform', :now, 'test')"),
-            {"now": own.newest + timedelta(minutes=50)},
-        )
+    declare(own, timedelta(minutes=50))
     page = watch().page
     page.add_init_script("Date.now = () => 4102444800000")
     page.route("**/api/version", lambda route: route.abort())
@@ -87,11 +92,7 @@ def test_the_first_look_already_has_the_servers_time_and_not_the_browsers(serve,
 @pytest.mark.parametrize(("hours", "word"), [(1.5, "DELAYED"), (4, "STALE")])
 def test_old_data_is_called_by_its_name(serve, watch, hours, word):
     own = serve()
-    with own.engine.begin() as connection:
-        connection.execute(
-            sa.text("INSERT INTO platform_clock (name, now_ts, set_by) VALUES ('platform', :now, 'test')"),
-            {"now": own.newest + timedelta(hours=hours)},
-        )
+    declare(own, timedelta(hours=hours))
     page = watch().page
     page.goto(own.url)
     settled(page)
